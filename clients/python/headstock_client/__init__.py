@@ -1,0 +1,1 @@
+"""Light client for a Headstock server."""

@@ -1,0 +1,104 @@
+"""The `headstock` command: a lazy group, so that listing never pays for training."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+
+import click
+
+from headstock import __version__
+from headstock.errors import HeadstockError, InvalidInput
+
+# Command name -> (module with a click command of that name, one line of help).
+BUILT_IN: dict[str, tuple[str, str]] = {
+    "list": ("headstock.cli.list", "List the catalogue: backbones and models."),
+    "show": ("headstock.cli.show", "Show one entry: source, digests, licences, lineage, metrics."),
+    "pull": ("headstock.cli.pull", "Bring a backbone into the catalogue."),
+    "fine-tune": ("headstock.cli.fine_tune", "Grow a model on a backbone."),
+    "predict": ("headstock.cli.predict", "Ask a model, in process or on a server."),
+    "promote": ("headstock.cli.promote", "Move an alias to a version."),
+    "rollback": ("headstock.cli.rollback", "Move an alias back to where it was."),
+    "remove": ("headstock.cli.remove", "Remove an entry or a version."),
+    "gc": ("headstock.cli.gc", "Delete blobs that nothing needs."),
+    "verify": ("headstock.cli.verify", "Check every record and blob against its digest."),
+    "plugins": ("headstock.cli.plugins", "List the plugins and their state."),
+    "families": ("headstock.cli.families", "List the backbone families."),
+    "heads": ("headstock.cli.heads", "List the head types."),
+}
+
+
+class LazyGroup(click.Group):
+    """A group that knows its commands' names and help without importing them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Built-in commands, then those that plugin manifests declare."""
+        return [*BUILT_IN, *sorted(_plugin_commands())]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import and return one command; None if no one offers it."""
+        if cmd_name in BUILT_IN:
+            module = import_module(BUILT_IN[cmd_name][0])
+            command: click.Command = module.command
+            return command
+        if cmd_name in _plugin_commands():
+            from headstock.plugin_host import open_host
+
+            return open_host().command(cmd_name)
+        return None
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The command table of `--help`, from names alone."""
+        rows = [(name, BUILT_IN[name][1]) for name in BUILT_IN]
+        rows += sorted(_plugin_commands().items())
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Click's own, but an unknown command names the nearest one."""
+        name = args[0]
+        if self.get_command(ctx, name) is None and not name.startswith("-"):
+            from difflib import get_close_matches
+
+            close = get_close_matches(name, self.list_commands(ctx), n=1)
+            hint = f"; did you mean {close[0]!r}?" if close else "; see 'headstock --help'"
+            raise click.UsageError(f"there is no command {name!r}{hint}")
+        return super().resolve_command(ctx, args)
+
+
+def _plugin_commands() -> dict[str, str]:
+    """Command name to help of every healthy plugin manifest; imports no plugin."""
+    from headstock.plugin_host import open_host
+
+    return {c.name: c.help for m in open_host().manifests() for c in m.commands if c.name not in BUILT_IN}
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="headstock")
+def cli() -> None:
+    """A model zoo of backbones and heads, served by one pass per backbone."""
+
+
+def main() -> None:
+    """Run the command line; domain errors become two lines on stderr and their exit code."""
+    try:
+        # Exit codes: 0 done, 1 failed, 2 bad input, 130 interrupted.
+        code = cli.main(standalone_mode=False)
+        sys.exit(code if isinstance(code, int) else 0)
+    except click.exceptions.Abort:
+        click.echo("aborted", err=True)
+        sys.exit(130)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except HeadstockError as error:
+        click.echo(f"error: {error.message}", err=True)
+        if error.fix:
+            click.echo(f"try:   {error.fix}", err=True)
+        sys.exit(InvalidInput.exit_code if isinstance(error, InvalidInput) else error.exit_code)
+    except BrokenPipeError:
+        # The reader (`| head`) went away: not our failure, and nothing more can be written.
+        sys.stderr.close()
+        sys.exit(0)

@@ -1,0 +1,250 @@
+"""The whole plugin contract: five hooks, and the two things a plugin can add, families and head types.
+
+A distribution ships a static manifest `headstock.toml` beside its package's `__init__.py` (see
+`headstock.plugin_host.manifest`) and one entry point in group `headstock` that names the package. Listings read
+manifests and import nothing; the hooks below are called when something is built, pulled or trained.
+
+This module imports neither torch nor numpy: annotations that name them are strings.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import pluggy
+
+from headstock.records import BackboneIdentity, PaddingRule, Tap, TensorSpec
+
+if TYPE_CHECKING:
+    import click
+    import numpy as np
+    import torch
+
+    from headstock.preprocess import PreprocessSpec
+
+API_VERSION = "1.0"
+"""Version of this contract. Arguments are only ever added within a major version."""
+
+ENTRY_POINT_GROUP = "headstock"
+
+hookspec = pluggy.HookspecMarker("headstock")
+hookimpl = pluggy.HookimplMarker("headstock")
+
+
+# ---------------------------------------------------------------------------------------------- families
+@dataclass(frozen=True, slots=True)
+class SourceFiles:
+    """A pulled source, local and verified: what a family loads from."""
+
+    root: Path
+    """Folder with the source's files."""
+    config: Mapping[str, Any]
+    """Parsed `config.json`, or empty."""
+    spec: str
+    """The source as the user wrote it: `hf:ORG/NAME@REV`, `path:DIR`, `package:MODULE`."""
+
+
+@dataclass(frozen=True, slots=True)
+class LayerGroup:
+    """A slice of a backbone's parameters; groups are ordered from input to output."""
+
+    name: str
+    prefixes: tuple[str, ...]
+    """Parameter-name prefixes that belong to the group."""
+
+
+class BackboneFamily(ABC):
+    """An architecture that loads pretrained weights. Stateless: one instance serves every backbone of the family."""
+
+    name: ClassVar[str]
+    """Short name, e.g. `bert`; also declared in the manifest."""
+    modality: ClassVar[str]
+    """`text`, `image`, `audio`, `tabular`."""
+    padding: ClassVar[PaddingRule]
+
+    @abstractmethod
+    def recognises(self, files: SourceFiles) -> bool:
+        """True if these files are a checkpoint of this family. Reads `files.config` and file names only."""
+
+    @abstractmethod
+    def load(self, files: SourceFiles) -> torch.nn.Module:
+        """The headless network in eval mode, FP32, on the CPU, every weight loaded strictly.
+
+        `forward(**inputs)` takes the tensors of `inputs` by name, batch first, and returns a dict from tap name to
+        tensor, in the order of `taps`. Raises `InvalidInput` when a weight is missing or has the wrong shape.
+        """
+
+    @abstractmethod
+    def architecture(self, files: SourceFiles) -> Mapping[str, Any]:
+        """Settings that change the computed function, canonical: equal for equal functions, JSON values only."""
+
+    @abstractmethod
+    def taps(self, module: torch.nn.Module) -> Sequence[Tap]:
+        """The named outputs with their shapes."""
+
+    @abstractmethod
+    def inputs(self, module: torch.nn.Module) -> Sequence[TensorSpec]:
+        """The exported graph's inputs; -1 marks axes that vary."""
+
+    @abstractmethod
+    def preprocess(self, files: SourceFiles) -> PreprocessSpec:
+        """The declarative preprocessing; names its files by role, e.g. `tokenizer`."""
+
+    @abstractmethod
+    def files(self, files: SourceFiles) -> Mapping[str, Path]:
+        """Files to keep with the backbone, by role: at least `weights`; `config` and `tokenizer` where they exist."""
+
+    @abstractmethod
+    def layer_groups(self, module: torch.nn.Module) -> Sequence[LayerGroup]:
+        """What freezing, unfreezing and layer-wise rates act on, from input to output."""
+
+
+# ---------------------------------------------------------------------------------------------- head types
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Training rows of a head: features from the tap, targets from the data."""
+
+    features: torch.Tensor
+    """[n, ..., width] FP32."""
+    targets: torch.Tensor
+    """As the head type's `encode` made them, first axis n."""
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """A figure with its 95 % confidence interval."""
+
+    name: str
+    value: float
+    low: float
+    high: float
+    method: str
+    """How the interval was made: `wilson`, `bootstrap`..."""
+
+
+@dataclass(frozen=True, slots=True)
+class LinearForm:
+    """A head that a head bank can stack: `row @ weight + bias`."""
+
+    weight: np.ndarray
+    """[width, out] FP32."""
+    bias: np.ndarray
+    """[out] FP32."""
+
+
+@dataclass(frozen=True, slots=True)
+class Targets:
+    """A column of labels turned into numbers."""
+
+    values: np.ndarray
+    """First axis is the row."""
+    labels: tuple[str, ...] = ()
+    """Class names, in index order; empty where there are none."""
+    extra: Mapping[str, Any] = field(default_factory=dict)
+    """What `build` and `postprocess` need to know and the data decides, e.g. the mean of a regression target."""
+
+
+class HeadType(ABC):
+    """A small task-specific function on a tap. Stateless."""
+
+    name: ClassVar[str]
+    """E.g. `text-classification`; also declared in the manifest."""
+    task: ClassVar[str]
+    """The field's word for it: `classification`, `embedding`, `regression`..."""
+    modality: ClassVar[str]
+    tap: ClassVar[str]
+    """The default tap; `--tap` may name another of the backbone's."""
+    columns: ClassVar[tuple[str, ...]]
+    """Roles that the data must fill besides the input: `("label",)`."""
+    primary_metric: ClassVar[str]
+    """Name of the metric that early stopping and reports use; larger is better."""
+
+    @abstractmethod
+    def encode(self, columns: Mapping[str, Sequence[Any]], labels: Sequence[str] | None = None) -> Targets:
+        """Targets of the data's rows; `labels` fixes the class order when the data continues an older head's.
+
+        Raises `InvalidInput` for data that cannot train this head (one class, empty labels), naming the rows.
+        """
+
+    @abstractmethod
+    def build(self, width: int, targets: Targets, options: Mapping[str, Any]) -> torch.nn.Module:
+        """A fresh head on a tap of `width`, initialised from torch's current generator."""
+
+    @abstractmethod
+    def loss(self, head: torch.nn.Module, batch: Batch) -> torch.Tensor:
+        """Scalar training loss of one batch."""
+
+    @abstractmethod
+    def metrics(self, outputs: np.ndarray, targets: Targets, seed: int) -> Sequence[Metric]:
+        """The field's metrics of raw head outputs [n, out] against `targets`, the primary one first."""
+
+    @abstractmethod
+    def linear_form(self, head: torch.nn.Module) -> LinearForm | None:
+        """Weights that a head bank can stack, or None if the head is a graph of its own."""
+
+    @abstractmethod
+    def postprocess(self, targets: Targets, options: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The declarative postprocessing spec, of a kind that `headstock.postprocess` knows."""
+
+    def default_options(self) -> Mapping[str, Any]:
+        """Options of `build` with their defaults; a recipe records all of them."""
+        return {}
+
+
+# ---------------------------------------------------------------------------------------------- other additions
+@dataclass(frozen=True, slots=True)
+class LicenceRecord:
+    """Evidence about the licence of a weight tag. A plugin adds evidence; it never concludes."""
+
+    subject: str
+    """Source the statement is about: `hf:ORG/NAME`."""
+    licence: str
+    """SPDX expression."""
+    evidence: str
+    """URL or document that says so."""
+
+
+class FinetuneCallback(ABC):
+    """A tracker: told of every epoch, never able to change the run. Exceptions are reported and ignored."""
+
+    def on_start(self, recipe: Mapping[str, Any]) -> None:
+        """The run begins (or resumes) with this recipe."""
+
+    def on_epoch(self, epoch: int, figures: Mapping[str, float]) -> None:
+        """One epoch ended; `figures` holds losses, metrics and seconds."""
+
+    def on_end(self, identity: BackboneIdentity | None, report: Mapping[str, Any]) -> None:
+        """The run ended with this report."""
+
+
+class HookSpecs:
+    """The hooks. Each returns a list; the host calls plugins one by one, so that one failure loses one plugin."""
+
+    @hookspec
+    def backbone_families(self) -> Sequence[BackboneFamily]:
+        """Families that the manifest declares."""
+        raise AssertionError("a hook specification is never called")
+
+    @hookspec
+    def head_types(self) -> Sequence[HeadType]:
+        """Head types that the manifest declares."""
+        raise AssertionError("a hook specification is never called")
+
+    @hookspec
+    def licence_records(self) -> Sequence[LicenceRecord]:
+        """Licence evidence for weight tags that the plugin knows."""
+        raise AssertionError("a hook specification is never called")
+
+    @hookspec
+    def finetune_callbacks(self) -> Sequence[FinetuneCallback]:
+        """Trackers to tell of every fine-tune."""
+        raise AssertionError("a hook specification is never called")
+
+    @hookspec
+    def cli_commands(self) -> Sequence[click.Command]:
+        """Commands that the manifest declares; imported only when one of them is run."""
+        raise AssertionError("a hook specification is never called")

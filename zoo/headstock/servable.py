@@ -1,0 +1,129 @@
+"""What a server needs of one model, read from the catalogue and checked against its digests; no torch, no plugin."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from headstock.digest import Digest, digest_file, short
+from headstock.errors import Corrupt, DigestMismatch, FailedPrecondition, NotFound
+from headstock.preprocess import Preprocessor, PreprocessSpec, open_preprocessor
+from headstock.records import BackboneIdentity, Certificate, HeadIdentity, ModelIdentity, Version
+
+if TYPE_CHECKING:
+    from headstock.catalogue import Catalogue
+
+_NEEDED = ("graph", "preprocess")
+
+
+@dataclass(frozen=True, slots=True)
+class ServableBackbone:
+    """A backbone's graph and preprocessing, local and verified."""
+
+    digest: Digest
+    identity: BackboneIdentity
+    spec: PreprocessSpec
+    files: Mapping[str, Path]
+    """Role to path in the store: `graph` and the files that the preprocessing spec names."""
+    certificate: Certificate | None
+
+    @property
+    def graph(self) -> Path:
+        """The ONNX file."""
+        return self.files["graph"]
+
+    def open_preprocessor(self) -> Preprocessor:
+        """A fresh preprocessor."""
+        return open_preprocessor(self.spec, self.files)
+
+    def require_shared(self) -> None:
+        """Raise `FailedPrecondition` unless the isolation certificate admits this backbone to shared batches."""
+        if self.certificate is None or not self.certificate.shared:
+            seen = "has no isolation certificate" if self.certificate is None else (
+                f"moved a row by {self.certificate.measured:.3g} when its neighbours changed "
+                f"(allowed {self.certificate.tolerance:.3g})"
+            )
+            raise FailedPrecondition(
+                f"backbone {short(self.digest)} may not serve shared batches: it {seen}",
+                fix="headstock pull the backbone again with this version",
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class ServableModel:
+    """One version of a model: its backbone and its head."""
+
+    version: Version
+    identity: ModelIdentity
+    backbone: ServableBackbone
+    head: HeadIdentity
+    head_digest: Digest
+    parameters: Path
+
+
+def load_backbone(catalogue: Catalogue, digest: Digest) -> ServableBackbone:
+    """The backbone of that digest, every file it needs hashed; raises `NotFound` or `Corrupt`."""
+    artefact = catalogue.artefact(digest)
+    if artefact.kind != "backbone":
+        raise NotFound(f"{short(digest)} is a {artefact.kind}, not a backbone")
+    spec = PreprocessSpec.from_json(catalogue.store.read_json(artefact.files["preprocess"]))
+    blobs = {role: artefact.files[role] for role in _NEEDED} | dict(spec.files)
+    return ServableBackbone(
+        digest=digest,
+        identity=BackboneIdentity.from_json(artefact.identity),
+        spec=spec,
+        files={role: checked_path(catalogue, blob, f"{role} of backbone {short(digest)}") for role, blob in blobs.items()},
+        certificate=catalogue.certificate(digest),
+    )
+
+
+def load_model(catalogue: Catalogue, version: Version, backbone: ServableBackbone | None = None) -> ServableModel:
+    """The model that `version` points to; pass its `backbone` when it is loaded already.
+
+    Raises `DigestMismatch` if the head was trained on another backbone than the composition names.
+    """
+    if version.kind != "model":
+        raise FailedPrecondition(
+            f"{version} is a backbone and answers nothing by itself",
+            fix=f"headstock fine-tune --backbone {version.name} --head TYPE --data FILE --name NAME",
+        )
+    identity = ModelIdentity.from_json(catalogue.artefact(version.subject).identity)
+    artefact = catalogue.artefact(identity.head)
+    head = HeadIdentity.from_json(artefact.identity)
+    if head.backbone != identity.backbone:
+        raise DigestMismatch(
+            f"the head of {version} was trained on backbone {head.backbone} but the model names {identity.backbone}; "
+            "a head runs only on the backbone it was trained on",
+            fix="fine-tune the head again on the backbone you want",
+        )
+    if backbone is None or backbone.digest != identity.backbone:
+        backbone = load_backbone(catalogue, identity.backbone)
+    parameters = checked_path(catalogue, head.parameters, f"head of {version}")
+    return ServableModel(version, identity, backbone, head, identity.head, parameters)
+
+
+def load_linear(path: Path) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Weight [width, out] and bias [out] of a linear head's parameter file."""
+    from safetensors.numpy import load_file
+
+    tensors = load_file(path)
+    return tensors["weight"], tensors["bias"]
+
+
+def checked_path(catalogue: Catalogue, blob: Digest, what: str) -> Path:
+    """The blob's path after hashing its bytes; raises `Corrupt` naming `what`."""
+    path = catalogue.store.path(blob)
+    if not path.is_file():
+        raise Corrupt(f"{what}: blob {short(blob)} is missing from the store", fix="headstock verify")
+    found = digest_file(path)
+    if found != blob:
+        raise Corrupt(
+            f"{what}: blob {short(blob)} holds other bytes (sha256 {short(found)})",
+            fix="headstock verify --repair, then pull or fine-tune it again",
+        )
+    return path
