@@ -2,7 +2,8 @@
 
 A distribution ships a static manifest `headstock.toml` beside its package's `__init__.py` (see
 `headstock.plugin_host.manifest`) and one entry point in group `headstock` that names the package. Listings read
-manifests and import nothing; the hooks below are called when something is built, pulled or trained.
+manifests and import nothing; the hooks below are functions in module `PACKAGE.plugin`, marked with `@hookimpl`, called
+when something is built, pulled or trained.
 
 This module imports neither torch nor numpy: annotations that name them are strings.
 """
@@ -172,7 +173,11 @@ class HeadType(ABC):
 
     @abstractmethod
     def build(self, width: int, targets: Targets, options: Mapping[str, Any]) -> torch.nn.Module:
-        """A fresh head on a tap of `width`, initialised from torch's current generator."""
+        """A fresh head on a tap of `width`, initialised from torch's current generator.
+
+        If the module has a method `fit_input_statistics(features)`, the trainer calls it once, with all training
+        features, before the first step: for heads that standardise their input.
+        """
 
     @abstractmethod
     def loss(self, head: torch.nn.Module, batch: Batch) -> torch.Tensor:
@@ -193,6 +198,13 @@ class HeadType(ABC):
     def default_options(self) -> Mapping[str, Any]:
         """Options of `build` with their defaults; a recipe records all of them."""
         return {}
+
+    def resolve_options(self, width: int, options: Mapping[str, Any]) -> Mapping[str, Any]:
+        """`options` with every default filled in that follows from the tap's `width`.
+
+        A recipe records the result, and `build` and `postprocess` get it.
+        """
+        return options
 
 
 # ---------------------------------------------------------------------------------------------- other additions

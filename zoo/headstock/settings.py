@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from headstock.errors import InvalidInput
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -20,6 +22,8 @@ class Settings:
     """HEADSTOCK_PLUGINS: comma-separated allow-list of plugin names; empty loads none. Default: all."""
     actor: str
     """HEADSTOCK_ACTOR: the name written into the audit log. Default: the login name."""
+    plugin_import_seconds: float = 60.0
+    """HEADSTOCK_PLUGIN_IMPORT_SECONDS: time limit of a third-party plugin's first import, in seconds."""
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] | None = None) -> Settings:
@@ -32,6 +36,7 @@ class Settings:
             catalogue_url=env.get("HEADSTOCK_CATALOGUE_URL") or f"sqlite:///{home / 'catalogue.db'}",
             plugins=None if listed is None else tuple(p.strip() for p in listed.split(",") if p.strip()),
             actor=env.get("HEADSTOCK_ACTOR") or env.get("USER") or env.get("LOGNAME") or "unknown",
+            plugin_import_seconds=_seconds("HEADSTOCK_PLUGIN_IMPORT_SECONDS", env, 60.0),
         )
 
     @property
@@ -54,3 +59,14 @@ class Settings:
     def runs(self) -> Path:
         """Folder of unfinished fine-tunes, one sub-folder per recipe digest."""
         return self.home / "runs"
+
+
+def _seconds(name: str, environ: Mapping[str, str], default: float) -> float:
+    text = environ.get(name) or str(default)
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < float("inf"):
+        raise InvalidInput(f"{name} is {text[:40]!r}; expected a number of seconds above 0")
+    return seconds

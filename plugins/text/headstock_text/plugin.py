@@ -1,0 +1,21 @@
+"""The hooks of the text plugin: which families and head types it has."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from headstock.hookspecs import BackboneFamily, HeadType, hookimpl
+from headstock_text.bert import BertFamily
+from headstock_text.heads import TextClassification, TextEmbedding
+
+
+@hookimpl
+def backbone_families() -> Sequence[BackboneFamily]:
+    """Families of this plugin."""
+    return [BertFamily()]
+
+
+@hookimpl
+def head_types() -> Sequence[HeadType]:
+    """Head types of this plugin."""
+    return [TextClassification(), TextEmbedding()]

@@ -1,0 +1,181 @@
+"""The contract kit finds what is wrong with a family or a head: each fault fails the check that is named for it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from headstock.errors import InvalidInput
+from headstock.hookspecs import Batch, LayerGroup, LinearForm, Metric, SourceFiles, Targets
+from headstock.records import Tap
+from headstock.testing import check_family, check_head_type, make_tiny_bert
+from headstock_text.bert import BertFamily
+from headstock_text.heads import TextClassification
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> SourceFiles:
+    """A tiny checkpoint."""
+    folder = make_tiny_bert(tmp_path_factory.mktemp("kit") / "tiny", hidden=16, layers=1)
+    return SourceFiles(folder, json.loads((folder / "config.json").read_text()), "path:tiny")
+
+
+class Changed(torch.nn.Module):
+    """A backbone with something done to its outputs."""
+
+    def __init__(self, inner: torch.nn.Module, change: Any) -> None:
+        super().__init__()
+        self.bert, self.width, self.layers, self.change = inner.bert, inner.width, inner.layers, change
+        self.inner = [inner]
+
+    def forward(self, input_ids: Any, attention_mask: Any, token_type_ids: Any) -> dict[str, torch.Tensor]:
+        inputs = (input_ids, attention_mask, token_type_ids)
+        outputs: dict[str, torch.Tensor] = self.change(self.inner[0], *inputs)
+        return outputs
+
+
+def changing(change: Any) -> BertFamily:
+    """A family whose networks are changed."""
+
+    class Faulty(BertFamily):
+        def load(self, files: SourceFiles) -> torch.nn.Module:
+            return Changed(super().load(files), change).eval()
+
+    return Faulty()
+
+
+def faults(family: BertFamily, files: SourceFiles) -> dict[str, str]:
+    """Failed checks and what they say."""
+    return {r.check: r.detail for r in check_family(family, files) if not r.passed}
+
+
+def test_padding_that_leaks_is_found(files: SourceFiles) -> None:
+    """A mask that is ignored."""
+    found = faults(changing(lambda net, ids, mask, types: net(ids, torch.ones_like(mask), types)), files)
+    assert list(found) == ["padding"]
+    assert "moves by" in found["padding"]
+
+
+def test_rows_that_see_each_other_are_found(files: SourceFiles) -> None:
+    """A mean over the batch, as batch normalisation in training mode has it."""
+
+    def leak(net: torch.nn.Module, ids: Any, mask: Any, types: Any) -> dict[str, torch.Tensor]:
+        taps = net(ids, mask, types)
+        return {name: tap - 0.1 * tap.mean(dim=0, keepdim=True) for name, tap in taps.items()}
+
+    assert "alone equals together" in faults(changing(leak), files)
+
+
+def test_outputs_too_small_to_compare_are_found(files: SourceFiles) -> None:
+    """Parity of denormals holds for any two functions."""
+    tiny = changing(lambda net, *inputs: {k: v * 1e-30 for k, v in net(*inputs).items()})
+    assert "smaller than 0.01" in faults(tiny, files)["taps"]
+
+
+def test_taps_that_are_not_as_promised_are_found(files: SourceFiles) -> None:
+    """Another shape, another order, another name."""
+
+    class Wrong(BertFamily):
+        promised: Sequence[Tap] = ()
+
+        def taps(self, module: torch.nn.Module) -> Sequence[Tap]:
+            return self.promised
+
+    family = Wrong()
+    family.promised = (Tap("tokens", (-1, -1, 99)), Tap("cls", (-1, 16)), Tap("mean", (-1, 16)))
+    assert "taps() promises (-1, -1, 99)" in faults(family, files)["taps"]
+    family.promised = (Tap("cls", (-1, 16)), Tap("tokens", (-1, -1, 16)), Tap("mean", (-1, 16)))
+    assert "in this order" in faults(family, files)["taps"]
+
+
+def test_groups_that_leave_out_share_or_reorder_parameters_are_found(files: SourceFiles) -> None:
+    """Freezing acts on them, so each parameter has exactly one."""
+
+    class Wrong(BertFamily):
+        groups: Sequence[LayerGroup] = ()
+
+        def layer_groups(self, module: torch.nn.Module) -> Sequence[LayerGroup]:
+            return self.groups
+
+    family = Wrong()
+    embeddings, layer = LayerGroup("embeddings", ("bert.embeddings.",)), LayerGroup("layer.0", ("bert.encoder.",))
+    family.groups = (embeddings,)
+    assert "belongs to groups []" in faults(family, files)["layer groups"]
+    family.groups = (LayerGroup("all", ("bert.",)), layer)
+    assert "belongs to groups ['all', 'layer.0']" in faults(family, files)["layer groups"]
+    family.groups = (layer, embeddings)
+    assert "from input to output" in faults(family, files)["layer groups"]
+
+
+def test_a_load_that_shrugs_at_a_missing_weight_is_found(files: SourceFiles) -> None:
+    """The kit takes one away and expects a refusal."""
+
+    class Lenient(BertFamily):
+        def load(self, files: SourceFiles) -> torch.nn.Module:
+            try:
+                return super().load(files)
+            except InvalidInput:
+                return torch.nn.Linear(1, 1).eval()
+
+    assert "accepted a checkpoint without" in faults(Lenient(), files)["strict"]
+
+
+def test_a_module_in_training_mode_and_random_weights_are_found(files: SourceFiles) -> None:
+    """Dropout on, or a layer that nobody loaded."""
+
+    class Wrong(BertFamily):
+        def load(self, files: SourceFiles) -> torch.nn.Module:
+            module = super().load(files).train()
+            module.extra = torch.nn.Linear(2, 2)
+            return module
+
+    found = faults(Wrong(), files)
+    assert {"eval mode", "repeatable", "layer groups"} <= set(found)
+
+
+def test_a_load_that_fails_is_one_result_and_no_exception(files: SourceFiles) -> None:
+    """What cannot be checked is not reported as passed."""
+    results = check_family(BertFamily(), SourceFiles(Path("nowhere"), files.config, "path:nowhere"))
+    assert [(r.check, r.passed) for r in results] == [("recognises", True), ("load", False)]
+    assert "model.safetensors" in results[1].detail
+
+
+class Wrong(TextClassification):
+    """A head with one thing wrong, chosen by `fault`."""
+
+    fault = ""
+
+    def loss(self, head: torch.nn.Module, batch: Batch) -> torch.Tensor:
+        loss = super().loss(head, batch)
+        return loss * 0 + 1 if self.fault == "loss decreases" else loss
+
+    def linear_form(self, head: torch.nn.Module) -> LinearForm:
+        form = super().linear_form(head)
+        return LinearForm(form.weight, form.bias + np.float32(0.01)) if self.fault == "linear form" else form
+
+    def metrics(self, outputs: np.ndarray, targets: Targets, seed: int) -> Sequence[Metric]:
+        found = super().metrics(outputs, targets, seed)
+        return found[1:] if self.fault == "metrics" else found
+
+    def postprocess(self, targets: Targets, options: Mapping[str, Any]) -> Mapping[str, Any]:
+        labels = ["one"] if self.fault == "postprocess" else list(targets.labels)
+        return {"kind": "classification", "labels": labels}
+
+    def encode(self, columns: Mapping[str, Sequence[Any]], labels: Sequence[str] | None = None) -> Targets:
+        if self.fault == "refuses one class" and set(columns["label"]) == {"same"}:
+            return Targets(np.zeros(len(columns["label"]), dtype=np.int64), ("same",))
+        return super().encode(columns, labels)
+
+
+@pytest.mark.parametrize("fault", ["loss decreases", "linear form", "metrics", "postprocess", "refuses one class"])
+def test_a_head_that_breaks_a_promise_fails_that_check_and_no_other(fault: str) -> None:
+    """Every check can fail, and says so on its own."""
+    head = Wrong()
+    head.fault = fault
+    assert [r.check for r in check_head_type(head) if not r.passed] == [fault]

@@ -1,0 +1,6 @@
+"""What third parties and our own tests stand on: the contract kit, tiny checkpoints and a toy backbone."""
+
+from headstock.testing.check import Result, check_family, check_head_type
+from headstock.testing.tiny import make_tiny_bert
+
+__all__ = ["Result", "check_family", "check_head_type", "make_tiny_bert"]
