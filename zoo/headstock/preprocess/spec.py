@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
 import numpy.typing as npt
 
 from headstock.digest import Digest, digest_json
@@ -22,7 +21,7 @@ class PreprocessSpec:
     """All that decides how raw input becomes tensors; its digest is part of the backbone's."""
 
     kind: str
-    """Which implementation: `text`..."""
+    """Which implementation: `text`, `image`, `waveform`, `mfcc`."""
     options: Mapping[str, Any]
     """The implementation's settings, all of them, JSON values only."""
     files: Mapping[str, Digest]
@@ -84,4 +83,15 @@ def open_preprocessor(spec: PreprocessSpec, files: Mapping[str, Path]) -> Prepro
         from headstock.preprocess.text import TextPreprocessor
 
         return TextPreprocessor(spec, files)
-    raise Unsupported(f"preprocessing kind {spec.kind!r} is not known to this version; expected 'text'")
+    if spec.kind == "image":
+        from headstock.preprocess.image import ImagePreprocessor
+
+        return ImagePreprocessor(spec, files)
+    if spec.kind in ("waveform", "mfcc"):
+        from headstock.preprocess.audio import MfccPreprocessor, WaveformPreprocessor
+
+        return (WaveformPreprocessor if spec.kind == "waveform" else MfccPreprocessor)(spec, files)
+    raise Unsupported(
+        f"preprocessing kind {spec.kind!r} is not known to this version; "
+        "expected 'text', 'image', 'waveform' or 'mfcc'"
+    )

@@ -1,0 +1,1 @@
+"""Backbones entering the catalogue: fetch, load, export, prove, publish."""

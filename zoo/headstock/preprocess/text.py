@@ -1,0 +1,235 @@
+"""Text to token ids and back into padded batches: the `text` preprocessing, on the tokenizers library alone."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+# The server owns the threads: a tokeniser that starts its own pool fights the graph for the same cores.
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+from tokenizers import Tokenizer
+
+from headstock.errors import Corrupt, InvalidInput
+from headstock.preprocess.spec import Array, PreprocessSpec, Row
+from headstock.records import TensorSpec
+
+MAX_CHARACTERS = 100_000
+"""Longest sample that is tokenised at all: the tokeniser reads every character before it cuts, at up to 1 us each."""
+
+_OPTIONS = ("inputs", "max_length", "pad_id", "pad_type_id", "truncation", "vocab_size")
+_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+_LEAST = {"max_length": 1, "vocab_size": 1, "pad_id": 0, "pad_type_id": 0, "type_vocab_size": 1}
+_OPTIONAL = {"type_vocab_size": 2}
+
+
+class TextPreprocessor:
+    """The `text` kind: options `max_length`, `truncation`, `pad_id`, `pad_type_id`, `vocab_size`, `inputs`, and
+    `type_vocab_size` where the backbone has not two token types.
+
+    Rows hold INT64 arrays of shape [length], one per name in `inputs`. Thread-safe.
+    """
+
+    spec: PreprocessSpec
+
+    def __init__(self, spec: PreprocessSpec, files: Mapping[str, Path]) -> None:
+        """Open the tokeniser `files["tokenizer"]`. Raises `InvalidInput` for a bad spec, `Corrupt` for a bad file."""
+        self.spec = spec
+        options = _checked_options(spec.options)
+        self._max_length: int = options["max_length"]
+        # What each input may hold: a value out of range makes the graph fail for the whole batch.
+        self._limits = {
+            "input_ids": options["vocab_size"],
+            "attention_mask": 2,
+            "token_type_ids": options["type_vocab_size"],
+        }
+        self._pads = {
+            "input_ids": options["pad_id"],
+            "attention_mask": 0,
+            "token_type_ids": options["pad_type_id"],
+        }
+        self._inputs: tuple[str, ...] = tuple(options["inputs"])
+        self._tokenizer = _open_tokenizer(files, self._max_length, options["vocab_size"])
+        # Rows share read-only slices of these: most masks are all ones and most token types all zeros.
+        self._ones = np.ones(self._max_length, np.int64)
+        self._zeros = np.zeros(self._max_length, np.int64)
+        self._ones.flags.writeable = self._zeros.flags.writeable = False
+
+    @property
+    def raw_input(self) -> TensorSpec:
+        """`text` BYTES [-1], UTF-8."""
+        return TensorSpec("text", "BYTES", (-1,))
+
+    @property
+    def tensor_inputs(self) -> tuple[TensorSpec, ...]:
+        """`input_ids` and `attention_mask` INT64 [-1, -1]; `token_type_ids` is optional and so not listed."""
+        return tuple(TensorSpec(n, "INT64", (-1, -1)) for n in self._inputs if n != "token_type_ids")
+
+    def rows(self, raw: Sequence[Any]) -> list[Row]:
+        """One row per text, cut at `max_length` tokens. Raises `InvalidInput` naming the sample's index."""
+        texts = [_text(sample, index) for index, sample in enumerate(raw)]
+        if not texts:
+            return []
+        rows = []
+        for index, encoding in enumerate(self._tokenizer.encode_batch_fast(texts)):
+            ids = np.array(encoding.ids, np.int64)
+            length = len(ids)
+            if length == 0:
+                raise InvalidInput(f"text {index} has no tokens; expected at least one character that is not a space")
+            # `overflowing` copies what was cut, so it is asked for only where something can have been cut.
+            truncated = length == self._max_length and bool(encoding.overflowing)
+            tensors = {"input_ids": ids, "attention_mask": self._ones[:length]}
+            if "token_type_ids" in self._inputs:
+                tensors["token_type_ids"] = self._zeros[:length]
+            rows.append(Row(tensors, length, truncated))
+        return rows
+
+    def rows_from_tensors(self, tensors: Mapping[str, Array]) -> list[Row]:
+        """One row per first-axis slice of `input_ids`, `attention_mask` [, `token_type_ids`], INT64 [n, len].
+
+        Padding to the right of a row's last 1 is stripped. Raises `InvalidInput` naming the tensor or the row.
+        """
+        self._check_tensors(tensors)
+        ids, mask = tensors["input_ids"], tensors["attention_mask"]
+        types = tensors.get("token_type_ids")
+        # Index of the last 1 plus 1; every row has one.
+        lengths = ids.shape[1] - np.argmax(mask[:, ::-1], axis=1)
+        over = np.flatnonzero(lengths > self._max_length)
+        if over.size:
+            raise InvalidInput(
+                f"row {over[0]} has {lengths[over[0]]} tokens; this backbone takes at most {self._max_length}",
+                fix="cut the row, or send 'text', which is cut for you",
+            )
+        rows = []
+        for index, length in enumerate(lengths.tolist()):
+            tensors_of_row = {"input_ids": ids[index, :length], "attention_mask": mask[index, :length]}
+            if "token_type_ids" in self._inputs:
+                tensors_of_row["token_type_ids"] = self._zeros[:length] if types is None else types[index, :length]
+            rows.append(Row(tensors_of_row, length))
+        return rows
+
+    def collate(self, rows: Sequence[Row]) -> dict[str, Array]:
+        """`inputs` as INT64 [len(rows), longest row]."""
+        lengths = [row.length for row in rows]
+        longest = max(lengths)
+        if min(lengths) == longest:
+            shape = (len(rows), longest)
+            return {name: np.concatenate([row.tensors[name] for row in rows]).reshape(shape) for name in self._inputs}
+        # One masked assignment per input instead of one slice assignment per row and input.
+        filled = np.arange(longest) < np.array(lengths)[:, None]
+        batch = {}
+        for name in self._inputs:
+            padded = np.full(filled.shape, self._pads[name], np.int64)
+            padded[filled] = np.concatenate([row.tensors[name] for row in rows])
+            batch[name] = padded
+        return batch
+
+    def __repr__(self) -> str:
+        return f"TextPreprocessor(inputs={self._inputs}, max_length={self._max_length})"
+
+    def _check_tensors(self, tensors: Mapping[str, Array]) -> None:
+        unknown = sorted(set(tensors) - set(self._inputs))
+        missing = [spec.name for spec in self.tensor_inputs if spec.name not in tensors]
+        if unknown or missing:
+            raise InvalidInput(
+                f"inputs {sorted(tensors)} do not fit; expected {[s.name for s in self.tensor_inputs]}"
+                + (" and optionally 'token_type_ids'" if "token_type_ids" in self._inputs else "")
+            )
+        shape = tensors["input_ids"].shape
+        for name, tensor in tensors.items():
+            if tensor.dtype != np.int64:
+                raise InvalidInput(f"input {name!r} has dtype {tensor.dtype}; expected int64 (INT64)")
+            if tensor.ndim != 2 or tensor.shape[1] == 0:
+                raise InvalidInput(f"input {name!r} has shape {list(tensor.shape)}; expected [rows, tokens]")
+            if tensor.shape != shape:
+                raise InvalidInput(
+                    f"input {name!r} has shape {list(tensor.shape)} but 'input_ids' has {list(shape)}; "
+                    "expected equal shapes"
+                )
+        self._check_values(tensors)
+
+    def _check_values(self, tensors: Mapping[str, Array]) -> None:
+        for name, tensor in tensors.items():
+            # Read as unsigned, a negative value is a huge one: one comparison sees both ends.
+            bad = tensor.view(np.uint64) >= self._limits[name]
+            if bad.any():
+                row, column = np.argwhere(bad)[0].tolist()
+                raise InvalidInput(
+                    f"input {name!r} holds {int(tensor[row, column])} at row {row}, position {column}; "
+                    f"expected 0 to {self._limits[name] - 1}"
+                )
+        empty = np.flatnonzero(~tensors["attention_mask"].any(axis=1))
+        if empty.size:
+            raise InvalidInput(f"row {empty[0]} of 'attention_mask' is all zeros; expected at least one 1")
+
+
+def _text(sample: Any, index: int) -> str:
+    if isinstance(sample, bytes):
+        # Four bytes is the longest UTF-8 character: what is longer than this need not be decoded to be refused.
+        if len(sample) > 4 * MAX_CHARACTERS:
+            raise _too_long(index, f"{len(sample)} bytes")
+        try:
+            sample = sample.decode()
+        except UnicodeDecodeError as error:
+            raise InvalidInput(f"text {index} is not UTF-8: {error.reason} at byte {error.start}") from error
+    elif not isinstance(sample, str):
+        raise InvalidInput(f"text {index} is a {type(sample).__name__}; expected str or UTF-8 bytes")
+    elif not sample.isascii() and any("\ud800" <= c <= "\udfff" for c in sample):
+        raise InvalidInput(f"text {index} is not Unicode text: it holds a lone surrogate")
+    if len(sample) > MAX_CHARACTERS:
+        raise _too_long(index, f"{len(sample)} characters")
+    return str(sample)
+
+
+def _too_long(index: int, size: str) -> InvalidInput:
+    return InvalidInput(
+        f"text {index} has {size}; expected at most {MAX_CHARACTERS} characters",
+        fix="split the text, or cut it",
+    )
+
+
+def _checked_options(options: Mapping[str, Any]) -> Mapping[str, Any]:
+    if tuple(sorted(set(options) - set(_OPTIONAL))) != _OPTIONS:
+        raise InvalidInput(f"text preprocessing options are {sorted(options)}; expected {list(_OPTIONS)}")
+    options = {**_OPTIONAL, **options}
+    inputs = list(options["inputs"])
+    if inputs not in ([*_INPUTS], [*_INPUTS[:2]]):
+        raise InvalidInput(f"text preprocessing inputs are {inputs}; expected {list(_INPUTS)} or the first two")
+    if options["truncation"] != "right":
+        raise InvalidInput(f"text preprocessing truncation is {options['truncation']!r}; expected 'right'")
+    for name, least in _LEAST.items():
+        value = options[name]
+        if not isinstance(value, int) or isinstance(value, bool) or value < least:
+            raise InvalidInput(f"text preprocessing option {name!r} is {value!r}; expected an integer >= {least}")
+    if options["max_length"] > MAX_CHARACTERS:
+        raise InvalidInput(f"max_length {options['max_length']} is more than any text has: {MAX_CHARACTERS}")
+    if options["pad_id"] >= options["vocab_size"]:
+        raise InvalidInput(f"pad_id {options['pad_id']} is outside the vocabulary of {options['vocab_size']} tokens")
+    return options
+
+
+def _open_tokenizer(files: Mapping[str, Path], max_length: int, vocab_size: int) -> Tokenizer:
+    if "tokenizer" not in files:
+        raise InvalidInput(f"text preprocessing needs the file 'tokenizer'; got {sorted(files)}")
+    try:
+        tokenizer = Tokenizer.from_file(str(files["tokenizer"]))
+    # tokenizers raises a bare Exception for anything that it cannot read.
+    except Exception as error:
+        raise Corrupt(f"the tokenizer file {files['tokenizer'].name!r} cannot be read: {error}") from error
+    largest = max(tokenizer.get_vocab(with_added_tokens=True).values(), default=0)
+    if largest >= vocab_size:
+        raise InvalidInput(
+            f"the tokenizer makes ids up to {largest} but the backbone knows only {vocab_size} tokens; "
+            "expected the tokenizer that the backbone was trained with"
+        )
+    special = tokenizer.num_special_tokens_to_add(is_pair=False)
+    if max_length <= special:
+        raise InvalidInput(f"max_length {max_length} leaves no room beside {special} special tokens")
+    # Checkpoints carry the padding and truncation of the day they were saved; only the spec decides here.
+    tokenizer.no_padding()
+    tokenizer.enable_truncation(max_length, strategy="longest_first", direction="right")
+    return tokenizer

@@ -1,0 +1,112 @@
+"""What a source says about itself, each voice kept apart: card, licence text, package metadata, configuration."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from headstock.sources.fetched import Statement
+from headstock.sources.licence_ids import NOASSERTION, normalise
+from headstock.sources.licence_text import first_words, recognise
+
+_REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+_FRONT_MATTER = re.compile(r"\A\s*---\s*\n(.*?)\n---\s*(?:\n|\Z)", re.DOTALL)
+_READ_LIMIT = 1 << 20
+
+
+class Metadata(Protocol):
+    """The part of a package's metadata that is asked for."""
+
+    def get_all(self, name: str, failobj: None = None) -> list[Any] | None:
+        """Every value of one header."""
+
+
+def card_statements(path: Path, locator: str) -> list[Statement]:
+    """Licence and parent from a model card's front matter; a card that names no licence says `NOASSERTION`."""
+    found = front_matter(_read(path), ("license", "license_name", "license_link", "base_model"))
+    statements = [licence_statement(found.get("license"), "card", locator, found)]
+    parents = found.get("base_model")
+    for parent in parents if isinstance(parents, list) else [parents]:
+        if isinstance(parent, str) and _REPOSITORY.fullmatch(parent):
+            statements.append(Statement("parent", f"hf:{parent}", "card", locator, parent))
+    return statements
+
+
+def licence_statement(value: Any, source: str, locator: str, beside: Mapping[str, Any] | None = None) -> Statement:
+    """The statement of one `license` value as hubs and cards write it.
+
+    A list says neither "and" nor "or", so more than one licence is `NOASSERTION` with the list as raw text.
+    """
+    listed = [str(v) for v in value] if isinstance(value, list) else [] if value is None else [str(value)]
+    raw = ", ".join(listed)
+    for key in ("license_name", "license_link"):
+        if beside and beside.get(key):
+            raw += f"; {key}: {beside[key]}"
+    return Statement("licence", normalise(listed[0]) if len(listed) == 1 else NOASSERTION, source, locator, raw)
+
+
+def licence_file_statement(path: Path, locator: str) -> Statement:
+    """The licence that a text is, word for word, with its first words."""
+    text = _read(path)
+    return Statement("licence", recognise(text), "licence-file", locator, first_words(text))
+
+
+def package_statements(metadata: Metadata, locator: str) -> list[Statement]:
+    """One statement per `License-Expression` and `License` field; `License` may hold a whole text."""
+    statements = []
+    for header in ("License-Expression", "License"):
+        for value in metadata.get_all(header) or ():
+            text = str(value)
+            known = normalise(text)
+            known = recognise(text) if known == NOASSERTION else known
+            raw = f"{header}: {first_words(text)}"
+            statements.append(Statement("licence", known, "package-metadata", locator, raw))
+    return statements
+
+
+def config_statements(config: Mapping[str, Any], itself: str, locator: str) -> list[Statement]:
+    """The parent that `_name_or_path` names, unless it is a folder of someone's machine or the source itself."""
+    parent = config.get("_name_or_path")
+    if not isinstance(parent, str) or not _REPOSITORY.fullmatch(parent) or parent == itself:
+        return []
+    return [Statement("parent", f"hf:{parent}", "config", locator, f"_name_or_path: {parent}")]
+
+
+def folder_statements(root: Path, config: Mapping[str, Any], label: str, itself: str = "") -> list[Statement]:
+    """What the files of a fetched folder say: card, licence texts, configuration."""
+    statements = []
+    if (root / "README.md").is_file():
+        statements += card_statements(root / "README.md", f"{label}/README.md")
+    for path in sorted(root.glob("LICEN[SC]E*")):
+        statements.append(licence_file_statement(path, f"{label}/{path.name}"))
+    return statements + config_statements(config, itself, f"{label}/config.json")
+
+
+def front_matter(text: str, keys: Sequence[str]) -> dict[str, Any]:
+    """The named top-level keys of a card's YAML front matter; an unreadable value is kept as its text.
+
+    Only the lines of these keys are parsed: benchmark results make front matters of megabytes.
+    """
+    import yaml  # type: ignore[import-untyped]
+
+    match = _FRONT_MATTER.match(text)
+    found: dict[str, Any] = {}
+    if match is None:
+        return found
+    blocks = re.split(r"^(?=[^\s#-])", match.group(1), flags=re.MULTILINE)
+    for block in blocks:
+        key = block.partition(":")[0].strip()
+        if key in keys and len(block) < 10_000:
+            try:
+                value = yaml.safe_load(block)[key]
+            except (yaml.YAMLError, TypeError, KeyError):
+                value = block.partition(":")[2].strip()
+            found[key] = value
+    return found
+
+
+def _read(path: Path) -> str:
+    with path.open("rb") as file:
+        return file.read(_READ_LIMIT).decode(errors="replace")

@@ -1,0 +1,119 @@
+"""What every source hands over: local verified files, and what was said about them."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from headstock.digest import Digest, digest_file
+from headstock.errors import InvalidInput
+from headstock.hookspecs import SourceFiles
+from headstock.records import Evidence
+
+_ALLOWED = re.compile(
+    r"config\.json|[\w.-]+\.safetensors|model\.safetensors\.index\.json"
+    r"|tokenizer\.json|tokenizer_config\.json|special_tokens_map\.json|added_tokens\.json"
+    r"|vocab\.txt|vocab\.json|merges\.txt|spiece\.model|sentencepiece\.bpe\.model|tokenizer\.model"
+    r"|modules\.json|config_sentence_transformers\.json|sentence_[a-z]+_config\.json|\d+_[A-Za-z]+/config\.json"
+    r"|preprocessor_config\.json|README\.md|(?:LICENSE|LICENCE|NOTICE)(?:\.[A-Za-z]+)?"
+)
+"""Files that a backbone can need. Pickle (`*.bin`, `*.pt`) and code (`*.py`) are never fetched."""
+
+_PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".h5", ".msgpack")
+_JSON_LIMIT = 4 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """One source's statement about the thing that was fetched, before that thing has a digest."""
+
+    field: str
+    value: str
+    source: str
+    locator: str
+    raw: str = ""
+
+    def about(self, subject: Digest) -> Evidence:
+        """The same statement as a catalogue record about `subject`."""
+        return Evidence(subject, self.field, self.value, self.source, self.locator, self.raw[:200])
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """A source that is local, complete and hashed."""
+
+    files: SourceFiles
+    label: str
+    """The source with its revision, free of this machine's paths: `hf:ORG/NAME@COMMIT`, `path:DIR-NAME`."""
+    commit: str
+    """Resolved commit of a hub source, version of a package, empty for a directory."""
+    digests: Mapping[str, Digest]
+    """Relative file name to digest of every file under `files.root`."""
+    statements: tuple[Statement, ...]
+    documents: Mapping[str, Path] = field(default_factory=dict)
+    """`licence` and `card`, where the source has them."""
+
+
+def is_allowed(name: str) -> bool:
+    """True if a file of this relative name may be fetched."""
+    return _ALLOWED.fullmatch(name) is not None
+
+
+def check_complete(names: Iterable[str], label: str) -> None:
+    """Raise `InvalidInput` unless the names hold a `config.json` and safetensors weights."""
+    present = set(names)
+    if "config.json" not in present:
+        raise InvalidInput(f"{label} has no config.json, so no family can recognise it; expected a checkpoint folder")
+    if not any(name.endswith(".safetensors") and is_allowed(name) for name in present):
+        pickled = sorted(name for name in present if name.endswith(_PICKLED))
+        raise InvalidInput(
+            f"{label} has no *.safetensors weights" + (f"; {pickled[:3]} may run code when read" if pickled else ""),
+            fix="convert the checkpoint with its own library's save_pretrained(..., safe_serialization=True)"
+            if pickled
+            else None,
+        )
+
+
+def copy_allowed(folder: Path, root: Path) -> dict[str, Digest]:
+    """Copy the allowed files of `folder` to `root`; what is hashed, loaded and stored is then one and the same."""
+    digests = {}
+    for name in sorted(names_under(folder)):
+        if is_allowed(name):
+            target = root / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(folder / name, target)
+            digests[name] = digest_file(target)
+    return digests
+
+
+def names_under(folder: Path) -> list[str]:
+    """Relative names of the files in `folder` and one level below: no allowed file lies deeper."""
+    return [str(p.relative_to(folder)) for pattern in ("*", "*/*") for p in folder.glob(pattern) if p.is_file()]
+
+
+def read_config(root: Path, label: str) -> Mapping[str, Any]:
+    """The parsed `config.json`. Raises `InvalidInput` when it is not a JSON object of sane size."""
+    path = root / "config.json"
+    try:
+        if path.stat().st_size > _JSON_LIMIT:
+            raise InvalidInput(
+                f"config.json of {label} has {path.stat().st_size} bytes; expected at most {_JSON_LIMIT}"
+            )
+        config = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise InvalidInput(f"config.json of {label} is not JSON: {error}") from error
+    if not isinstance(config, dict):
+        raise InvalidInput(f"config.json of {label} is a {type(config).__name__}; expected an object")
+    return config
+
+
+def documents_under(root: Path) -> dict[str, Path]:
+    """The licence text and the card among fetched files, by role."""
+    found = {"card": root / "README.md"} if (root / "README.md").is_file() else {}
+    licences = [p for pattern in ("LICEN[SC]E", "LICEN[SC]E.*") for p in sorted(root.glob(pattern))]
+    return {**found, "licence": licences[0]} if licences else found
