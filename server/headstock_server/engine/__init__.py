@@ -1,0 +1,11 @@
+"""ONNX Runtime sessions per backbone, and the heads that run on their taps."""
+
+from headstock_server.engine.backbone import LoadedBackbone
+from headstock_server.engine.engine import Engine
+from headstock_server.engine.graph_head import GraphHead
+from headstock_server.engine.head_bank import HeadBank
+from headstock_server.engine.model import LoadedModel
+from headstock_server.engine.options import EngineOptions
+from headstock_server.engine.profile import Profile
+
+__all__ = ["Engine", "EngineOptions", "GraphHead", "HeadBank", "LoadedBackbone", "LoadedModel", "Profile"]

@@ -1,0 +1,94 @@
+"""Loads models: one session per backbone and device however many models stand on it."""
+
+from __future__ import annotations
+
+import threading
+import weakref
+
+import numpy as np
+
+from headstock.digest import Digest
+from headstock.errors import Corrupt, DigestMismatch, Unsupported
+from headstock.servable import ServableBackbone, ServableModel, load_linear
+from headstock_server.engine.backbone import LoadedBackbone
+from headstock_server.engine.graph_head import GraphHead
+from headstock_server.engine.model import LoadedModel
+from headstock_server.engine.options import EngineOptions
+from headstock_server.scheduler.contract import HeadGroup
+
+
+class Engine:
+    """Keeps track of what is loaded. Loading takes no lock that a pass takes, so it never stops inference."""
+
+    def __init__(self, options: EngineOptions | None = None) -> None:
+        self.options = options or EngineOptions()
+        self._lock = threading.Lock()
+        self._loading: dict[Digest, threading.Lock] = {}
+        # The engine only looks on: models own their backbone, and the last of them takes the session with it.
+        self._backbones: weakref.WeakValueDictionary[Digest, LoadedBackbone] = weakref.WeakValueDictionary()
+
+    def load(self, servable: ServableModel) -> LoadedModel:
+        """Load one model, and its backbone if no other model has; blocks, so call it from a loader thread.
+
+        Raises `DigestMismatch` for a head of another backbone, `Corrupt` for parameters that are not what the head's
+        identity says, and what opening a session raises.
+        """
+        head = servable.head
+        if head.backbone != servable.backbone.digest:
+            raise DigestMismatch(
+                f"the head of {servable.version} was trained on backbone {head.backbone} but would run on "
+                f"{servable.backbone.digest}; a head runs only on the backbone it was trained on",
+                fix="fine-tune the head again on the backbone you want",
+            )
+        tap = servable.backbone.identity.tap(head.tap)
+        if tap.width != head.width:
+            raise Corrupt(
+                f"the head of {servable.version} reads {head.width} features; tap {tap.name!r} has {tap.width}"
+            )
+        backbone = self._backbone(servable.backbone)
+        if head.form == "graph":
+            group: HeadGroup = GraphHead(
+                head.tap, servable.parameters, device=self.options.device, threads=self.options.threads
+            )
+            return LoadedModel(servable, backbone, group, 0)
+        if len(tap.shape) != 2:
+            raise Unsupported(
+                f"the linear head of {servable.version} reads tap {tap.name!r} of shape {list(tap.shape)}; "
+                "expected a tap with one vector per row, such as 'mean' or 'cls'"
+            )
+        weight, bias = load_linear(servable.parameters)
+        if weight.shape != (head.width, head.out) or not (
+            np.isfinite(weight).all() and np.isfinite(bias).all()
+        ):
+            raise Corrupt(
+                f"the head of {servable.version} has weights of shape {list(weight.shape)}; "
+                f"expected finite weights of shape {[head.width, head.out]}",
+                fix="headstock verify, then fine-tune it again",
+            )
+        bank = backbone.bank(head.tap, head.width, head.out)
+        slot = bank.add(weight, bias)
+        model = LoadedModel(servable, backbone, bank, slot)
+        weakref.finalize(model, bank.release, slot).atexit = False
+        return model
+
+    def servable(self, digest: Digest) -> ServableBackbone | None:
+        """The checked files of a backbone that is loaded now, so that they need not be hashed again; else None."""
+        backbone = self._backbones.get(digest)
+        return None if backbone is None else backbone.servable
+
+    def backbones(self) -> list[LoadedBackbone]:
+        """Backbones that are loaded now."""
+        return list(self._backbones.values())
+
+    def _backbone(self, servable: ServableBackbone) -> LoadedBackbone:
+        with self._lock:
+            mine = self._loading.setdefault(servable.digest, threading.Lock())
+        # Two models that arrive together open one session; other backbones load meanwhile.
+        with mine:
+            backbone = self._backbones.get(servable.digest)
+            if backbone is None:
+                backbone = self._backbones[servable.digest] = LoadedBackbone(servable, self.options)
+            return backbone
+
+    def __repr__(self) -> str:
+        return f"Engine(device={self.options.device!r}, backbones={self.backbones()})"

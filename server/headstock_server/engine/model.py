@@ -1,0 +1,61 @@
+"""One loaded model version: what a request holds from the moment it is resolved until it is answered."""
+
+from __future__ import annotations
+
+from headstock import postprocess
+from headstock.digest import Digest
+from headstock.records import HeadIdentity, TensorSpec, Version
+from headstock.servable import ServableModel
+from headstock_server.engine.backbone import LoadedBackbone
+from headstock_server.scheduler.contract import HeadGroup
+
+
+class LoadedModel:
+    """A version with its head in place.
+
+    Whoever holds this object keeps the head and the backbone loaded: a request resolved before a swap is answered
+    by the version it was resolved to, and the last reference to go unloads it.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "aliases",
+        "backbone",
+        "group",
+        "head",
+        "head_digest",
+        "outputs",
+        "slot",
+        "version",
+    )
+
+    def __init__(
+        self, servable: ServableModel, backbone: LoadedBackbone, group: HeadGroup, slot: int
+    ) -> None:
+        self.version: Version = servable.version
+        self.backbone = backbone
+        self.head: HeadIdentity = servable.head
+        self.head_digest: Digest = servable.head_digest
+        self.group = group
+        self.slot = slot
+        self.aliases: tuple[str, ...] = ()
+        """Aliases that point here now; replaced whole when they move."""
+        self.outputs: tuple[TensorSpec, ...] = postprocess.outputs(servable.head.postprocess)
+
+    @property
+    def name(self) -> str:
+        """Entry name."""
+        return self.version.name
+
+    @property
+    def number(self) -> int:
+        """Version number."""
+        return self.version.number
+
+    @property
+    def digest(self) -> Digest:
+        """Digest of the model artefact."""
+        return self.version.subject
+
+    def __repr__(self) -> str:
+        return f"LoadedModel({self.version}, {self.head.type}, {self.backbone!r})"

@@ -1,0 +1,87 @@
+"""Measures how many tokens a pass must hold before the hardware gains nothing more, on the session that will serve."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from headstock.preprocess import Preprocessor, Row
+
+DEFAULT_TOKENS = 128
+"""Budget where nothing could be measured: what one CPU core saturates at."""
+DEFAULT_TOKEN_NS = 200_000.0
+"""Rate to assume where nothing could be measured."""
+_ENOUGH = 0.97
+_LENGTH = 16
+_ROWS = {"cpu": (1, 2, 4, 8, 16, 32), "cuda": (1, 4, 16, 64, 256, 1024)}
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One measured pass size."""
+
+    rows: int
+    tokens: int
+    """Rows times length."""
+    seconds: float
+    """Fastest run."""
+
+    @property
+    def rate(self) -> float:
+        """Tokens per second."""
+        return self.tokens / self.seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """What profiling found; empty points mean that the values are assumed."""
+
+    tokens: int
+    """The token budget: the smallest pass that reaches 97 % of the best rate."""
+    token_ns: float
+    """Nanoseconds per token at that size."""
+    points: tuple[Point, ...] = ()
+
+
+def assumed(tokens: int | None = None) -> Profile:
+    """A profile without a measurement."""
+    return Profile(tokens or DEFAULT_TOKENS, DEFAULT_TOKEN_NS)
+
+
+def profile(
+    run: Callable[[Sequence[Row]], object], preprocessor: Preprocessor, device: str, seconds: float
+) -> Profile:
+    """Run `run` on passes of growing size for at most about `seconds`, small ones first, and choose the budget."""
+    rows = _sample(preprocessor)
+    if rows is None:
+        return assumed()
+    length, best = rows.length, dict[int, float]()
+    deadline = time.perf_counter() + seconds
+    # Two rounds after the warm-up, interleaved: one disturbance must not decide against one size.
+    run([rows])
+    for round_ in range(3):
+        for count in _ROWS[device]:
+            expected = best.get(count) or 2 * best.get(count // 2, 0.0)
+            if time.perf_counter() + expected > deadline and count > 1:
+                break
+            start = time.perf_counter()
+            run([rows] * count)
+            taken = time.perf_counter() - start
+            best[count] = min(best.get(count, taken), taken) if round_ else taken
+    return choose([Point(count, count * length, taken) for count, taken in sorted(best.items())])
+
+
+def choose(points: Sequence[Point]) -> Profile:
+    """The smallest pass within 3 % of the best rate; at least the default where the rate was still growing."""
+    top = max(points, key=lambda p: p.rate)
+    chosen = next(p for p in points if p.rate >= _ENOUGH * top.rate)
+    tokens = max(chosen.tokens, DEFAULT_TOKENS) if chosen is points[-1] else chosen.tokens
+    return Profile(tokens, chosen.seconds * 1e9 / chosen.tokens, tuple(points))
+
+
+def _sample(preprocessor: Preprocessor) -> Row | None:
+    """One row of about 16 tokens, or None for a kind of input that is not known here."""
+    if preprocessor.spec.kind != "text":
+        return None
+    return preprocessor.rows([b"a " * (_LENGTH - 2)])[0]

@@ -1,0 +1,59 @@
+"""What the catalogue holds at one moment, and how a server reports it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from headstock.catalogue import Catalogue
+from headstock.records import PRODUCTION, Version
+
+State = Literal["READY", "LOADING", "UNAVAILABLE"]
+
+
+@dataclass(frozen=True, slots=True)
+class IndexRow:
+    """One model version as the server sees it."""
+
+    name: str
+    version: int
+    state: State
+    reason: str = ""
+    """Why it is not ready; empty when it is."""
+    aliases: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Model versions and aliases, read once so that resolving needs no I/O."""
+
+    versions: Mapping[str, Mapping[int, Version]] = field(default_factory=dict)
+    """Name to number to version, newest first."""
+    aliases: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, catalogue: Catalogue, names: Collection[str] | None) -> Snapshot:
+        """The models of `names`, or all of them."""
+        versions: dict[str, dict[int, Version]] = {}
+        for version in catalogue.versions(kind="model"):
+            if names is None or version.name in names:
+                versions.setdefault(version.name, {})[version.number] = version
+        return cls(versions, {name: catalogue.aliases(name) for name in versions})
+
+    def default(self, name: str) -> Version:
+        """What an empty selector means: alias production, else the newest."""
+        known = self.versions[name]
+        number = self.aliases[name].get(PRODUCTION, -1)
+        # An alias can point past the versions when both were read around another process's commit.
+        return known.get(number) or next(iter(known.values()))
+
+    def target(self, name: str, alias: str) -> Version | None:
+        """The version that an alias points to."""
+        return self.versions[name].get(self.aliases[name].get(alias, -1))
+
+    def aliases_of(self, version: Version) -> tuple[str, ...]:
+        """Aliases that point to a version."""
+        return tuple(
+            a for a, number in self.aliases.get(version.name, {}).items() if number == version.number
+        )

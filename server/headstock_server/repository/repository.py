@@ -1,0 +1,234 @@
+"""Which versions are loaded, under which names: follows the catalogue while requests are served."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Sequence
+
+from headstock.catalogue import Catalogue
+from headstock.errors import HeadstockError, NotFound, Unavailable
+from headstock.names import Reference
+from headstock.records import Version
+from headstock_server.engine import Engine, LoadedModel
+from headstock_server.repository.index import IndexRow, Snapshot, State
+from headstock_server.repository.lease import KeptLease
+from headstock_server.repository.loader import Key, Loader
+
+logger = logging.getLogger(__name__)
+
+
+class Repository:
+    """Loaded models by name and selector.
+
+    A version is loaded while it is the default of its name, while an alias that was asked for points to it, or once
+    it was asked for by number. Moves of aliases and new versions are applied name by name in one step; a version
+    that cannot load leaves the one before it in place.
+    """
+
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        engine: Engine,
+        names: Sequence[str] | None = None,
+        *,
+        strict: bool = False,
+        poll_seconds: float = 0.25,
+        lease_seconds: float = 60.0,
+    ) -> None:
+        """Serve the models `names` (default all); `strict` makes `wait` raise if one of them cannot load."""
+        self.catalogue = catalogue
+        self.engine = engine
+        self._names = None if names is None else frozenset(names)
+        self._strict = strict
+        self._poll_seconds = poll_seconds
+        # Guards the fields below for a few microseconds at a time; never held while something loads.
+        self._lock = threading.Lock()
+        self._snapshot = Snapshot()
+        self._loaded: dict[str, dict[int, LoadedModel]] = {}
+        # Name to selector to model. The inner dicts are replaced, never changed, so `resolve` needs no lock.
+        self._table: dict[str, dict[str, LoadedModel]] = {}
+        self._asked: set[Key] = set()
+        self._generation: int | None = None
+        self._loader = Loader(catalogue, engine, self._find, self._keep)
+        self._lease = KeptLease(catalogue, lease_seconds)
+        self._start_error: HeadstockError | None = None
+        self._loaded_once = threading.Event()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="repository", daemon=True)
+
+    # ------------------------------------------------------------------------------------------ requests
+    def resolve(self, name: str, selector: str = "") -> LoadedModel | None:
+        """The loaded model for a name and `""`, a number or an alias; None if it is not loaded. Two dict look-ups."""
+        selectors = self._table.get(name)
+        return None if selectors is None else selectors.get(selector)
+
+    def ensure(self, name: str, selector: str = "") -> LoadedModel:
+        """The same, loading it if need be; blocks, so call it from an executor.
+
+        Raises `NotFound` for what does not exist or is not served here, and whatever loading raises.
+        """
+        model = self.resolve(name, selector)
+        if model is not None:
+            return model
+        reference = Reference.parse(f"{name}:{selector}" if selector else name)
+        if self._names is not None and name not in self._names:
+            raise NotFound(f"this server does not serve {name!r}; it serves {', '.join(sorted(self._names))}")
+        version = self.catalogue.version(reference)
+        with self._lock:
+            if selector.isdigit():
+                self._asked.add((name, version.number))
+            known = version.number in self._snapshot.versions.get(name, {})
+        if not known:
+            self._read()
+        loaded = self._loader.load(version)
+        with self._lock:
+            self._publish(name)
+        return self.resolve(name, selector) or loaded
+
+    def index(self) -> list[IndexRow]:
+        """Every model version of the catalogue with its state, by name, newest first. No I/O."""
+        with self._lock:
+            versions = [v for numbers in self._snapshot.versions.values() for v in numbers.values()]
+            return [self._row(version) for version in versions]
+
+    def loaded(self) -> list[LoadedModel]:
+        """What is loaded now."""
+        with self._lock:
+            return [model for numbers in self._loaded.values() for model in numbers.values()]
+
+    # ------------------------------------------------------------------------------------------ life
+    @property
+    def ready(self) -> bool:
+        """True once every default version was loaded or found to fail."""
+        return self._loaded_once.is_set()
+
+    def start(self) -> None:
+        """Load the defaults in the background and follow the catalogue from then on.
+
+        Raises `NotFound` at once for a name that the catalogue does not have.
+        """
+        for name in sorted(self._names or ()):
+            self.catalogue.version(Reference(name))
+        self._thread.start()
+
+    def wait(self, timeout: float | None = None) -> None:
+        """Wait until `ready`; raises `Unavailable` after `timeout` seconds, and in strict mode the first failure."""
+        if not self._loaded_once.wait(timeout):
+            raise Unavailable(f"models are still loading after {timeout:.0f} s")
+        if self._start_error is not None:
+            raise self._start_error
+
+    def close(self) -> None:
+        """Stop following the catalogue, release the lease and let go of every model."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join()
+        with self._lock:
+            self._table, self._loaded = {}, {}
+        self._lease.release()
+
+    def refresh(self) -> None:
+        """Apply what the catalogue says now; the watching thread calls it when the generation changes."""
+        self._generation = self.catalogue.generation()
+        self._read()
+        with self._lock:
+            # What is loaded already moves at once; it must not wait for what has to be loaded.
+            for name in {*self._snapshot.versions, *self._table}:
+                self._publish(name)
+            wanted = self._wanted()
+        for version in wanted:
+            if self._stop.is_set():
+                return
+            try:
+                self._loader.load(version)
+            except HeadstockError as error:
+                if self._start_error is None and self._strict and not self.ready:
+                    self._start_error = error
+            with self._lock:
+                self._publish(version.name)
+
+    # ------------------------------------------------------------------------------------------ watching
+    def _run(self) -> None:
+        try:
+            self.refresh()
+            self._lease.keep({model.digest for model in self.loaded()})
+        except HeadstockError as error:
+            self._start_error = error
+        except Exception as error:
+            logger.exception("reading the catalogue failed")
+            self._start_error = HeadstockError(f"the catalogue cannot be read: {type(error).__name__}")
+        self._loaded_once.set()
+        while not self._stop.wait(self._poll_seconds):
+            try:
+                if self.catalogue.generation() != self._generation or self._retry_is_due():
+                    self.refresh()
+                self._lease.keep({model.digest for model in self.loaded()})
+            except Exception:
+                # A catalogue that is away for a moment must not end the serving of what is loaded.
+                logger.warning("the catalogue could not be followed; trying again", exc_info=True)
+
+    def _read(self) -> None:
+        snapshot = Snapshot.read(self.catalogue, self._names)
+        with self._lock:
+            self._snapshot = snapshot
+
+    def _wanted(self) -> list[Version]:
+        # Caller holds the lock. Versions that should be loaded and are not.
+        wanted: dict[Key, Version] = {}
+        for name in self._snapshot.versions:
+            targets = [self._snapshot.default(name)]
+            targets += [
+                t for a in self._table.get(name, ()) if (t := self._snapshot.target(name, a)) is not None
+            ]
+            for version in targets:
+                if version.number not in self._loaded.get(name, {}):
+                    wanted[name, version.number] = version
+        return list(wanted.values())
+
+    def _retry_is_due(self) -> bool:
+        with self._lock:
+            wanted = self._wanted()
+        return any(self._loader.may_retry(version) for version in wanted)
+
+    # ------------------------------------------------------------------------------------------ tables
+    def _find(self, version: Version) -> LoadedModel | None:
+        with self._lock:
+            return self._loaded.get(version.name, {}).get(version.number)
+
+    def _keep(self, model: LoadedModel) -> None:
+        with self._lock:
+            self._loaded.setdefault(model.name, {})[model.number] = model
+
+    def _publish(self, name: str) -> None:
+        # Caller holds the lock. Rebuild one name's selectors and let go of the versions that none of them needs.
+        known = self._snapshot.versions.get(name)
+        if not known:
+            self._table.pop(name, None)
+            self._loaded.pop(name, None)
+            return
+        loaded, before = self._loaded.get(name, {}), self._table.get(name, {})
+        targets = {"": self._snapshot.default(name).number, **self._snapshot.aliases[name]}
+        table: dict[str, LoadedModel] = {}
+        for selector, number in targets.items():
+            model = loaded.get(number) or before.get(selector)
+            if model is not None and model.number in known:
+                table[selector] = model
+        keep = {model.number for model in table.values()} | {n for n in loaded if (name, n) in self._asked}
+        kept = {number: model for number, model in loaded.items() if number in keep and number in known}
+        for number, model in kept.items():
+            model.aliases = self._snapshot.aliases_of(model.version)
+            table[str(number)] = model
+        self._loaded[name] = kept
+        self._table[name] = table
+
+    def _row(self, version: Version) -> IndexRow:
+        # Caller holds the lock.
+        state: State = "READY"
+        reason = ""
+        if version.number not in self._loaded.get(version.name, {}):
+            state, reason = self._loader.state(version)
+        return IndexRow(version.name, version.number, state, reason, self._snapshot.aliases_of(version))
+
+    def __repr__(self) -> str:
+        return f"Repository(ready={self.ready}, loaded={[str(m.version) for m in self.loaded()]})"

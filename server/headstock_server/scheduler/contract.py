@@ -1,0 +1,85 @@
+"""What the scheduler needs of the thing that runs: a backbone, a group of heads, a model. The engine provides them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from headstock.preprocess import Row
+from headstock_server.scheduler.policy import Budget
+
+Array = npt.NDArray[Any]
+Floats = npt.NDArray[np.float32]
+Slots = npt.NDArray[np.intp]
+
+
+class LaneKey(NamedTuple):
+    """Rows with equal keys may share a pass. Preprocessing is part of the backbone's digest."""
+
+    backbone: str
+    """Backbone digest."""
+    precision: str
+    device: str
+
+
+class Backbone(Protocol):
+    """One loaded backbone."""
+
+    @property
+    def lane(self) -> LaneKey:
+        """Where its rows queue."""
+
+    @property
+    def budget(self) -> Budget:
+        """The largest pass that pays, and how much padding is allowed in it."""
+
+    @property
+    def token_ns(self) -> float:
+        """Nanoseconds per token as profiled at load: the first guess of the lane's rate."""
+
+    def collate(self, rows: Sequence[Row]) -> Mapping[str, Array]:
+        """Graph inputs of one pass, padded to the longest row."""
+
+    def infer(self, feeds: Mapping[str, Array], taps: Sequence[str]) -> Mapping[str, Floats]:
+        """The asked taps and no others, first axis the row. Raises whatever the runtime raises."""
+
+
+class HeadGroup(Protocol):
+    """Heads that are computed in one call."""
+
+    @property
+    def tap(self) -> str:
+        """The tap that all of them read."""
+
+    def run(self, features: Floats, slots: Slots) -> Floats:
+        """Outputs [n, out] of features [n, ..., width]; row i goes through the head in slot `slots[i]`.
+
+        A row's bits must not depend on the other rows.
+        """
+
+
+class Model(Protocol):
+    """A backbone with one head in its group."""
+
+    @property
+    def name(self) -> str:
+        """Entry name."""
+
+    @property
+    def number(self) -> int:
+        """Version."""
+
+    @property
+    def backbone(self) -> Backbone:
+        """What its rows pass through."""
+
+    @property
+    def group(self) -> HeadGroup:
+        """Where its head lives."""
+
+    @property
+    def slot(self) -> int:
+        """Its head's place in the group."""

@@ -1,0 +1,156 @@
+"""The rows that wait for one backbone, as columns: admitting and picking cost the same for one row and thousands."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from headstock.preprocess import Row
+from headstock_server.scheduler import policy
+from headstock_server.scheduler.contract import Backbone, LaneKey
+from headstock_server.scheduler.ticket import Ticket
+
+_LENGTH, _DUE, _DEADLINE, _ARRIVAL, _DEAD, _OWNER, _INDEX = range(7)
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """Rows of one lane that run together, as parallel lists."""
+
+    lane: LaneKey
+    backbone: Backbone
+    tickets: list[Ticket]
+    indices: list[int]
+    """Each row's index in its ticket."""
+    rows: list[Row]
+
+
+@dataclass(frozen=True, slots=True)
+class Picked:
+    """What left a lane."""
+
+    work: Pass | None = None
+    lane: LaneKey | None = None
+    """Which lane; None if nothing left any."""
+    expired: Sequence[Ticket] = ()
+    """Tickets with rows that were too late; each once."""
+    abandoned: Sequence[Ticket] = ()
+    """Tickets with rows that nobody waits for; each once."""
+    rows: int = 0
+    """Rows that left, run or dropped."""
+    tokens: int = 0
+    ready_at: int = policy.NEVER
+
+
+class Lane:
+    """Waiting rows of one backbone, oldest first. Not thread-safe: the device's picking lock guards it."""
+
+    __slots__ = ("_columns", "_next_owner", "_tickets", "key", "patience_ns", "size")
+
+    def __init__(self, key: LaneKey, patience_ns: int) -> None:
+        self.key = key
+        self.patience_ns = patience_ns
+        self.size = 0
+        self._columns = np.zeros((7, 64), np.int64)
+        self._tickets: dict[int, Ticket] = {}
+        self._next_owner = 0
+
+    def admit(self, ticket: Ticket) -> None:
+        """Queue all rows of a submitted ticket."""
+        count = len(ticket.rows)
+        start, stop = self.size, self.size + count
+        if stop > self._columns.shape[1]:
+            grown = np.zeros((7, max(stop, 2 * self._columns.shape[1])), np.int64)
+            grown[:, :start] = self._columns[:, :start]
+            self._columns = grown
+        arrival = ticket.timings.submitted_ns
+        deadline = policy.NEVER if ticket.deadline is None else int(ticket.deadline * 1e9)
+        due = min(deadline, arrival + self.patience_ns)
+        owner = self._next_owner
+        self._next_owner += 1
+        columns = self._columns
+        if count == 1:
+            columns[:, start] = (ticket.rows[0].length, due, deadline, arrival, 0, owner, 0)
+        else:
+            new = columns[:, start:stop]
+            new[_LENGTH] = [row.length for row in ticket.rows]
+            # A row of a large request stands where it would if its rows had come one by one as fast as they run.
+            before = np.cumsum(new[_LENGTH]) - new[_LENGTH]
+            new[_DUE] = due + (before * ticket.model.backbone.token_ns).astype(np.int64)
+            new[_DEADLINE], new[_ARRIVAL], new[_DEAD], new[_OWNER] = deadline, arrival, 0, owner
+            new[_INDEX] = np.arange(count)
+        self._tickets[owner] = ticket
+        ticket.owner, ticket.waiting = owner, count
+        self.size = stop
+        if ticket.cancelled:
+            # Its caller went between submission and now: the notice may have come before the rows.
+            self.abandon(ticket)
+
+    def abandon(self, ticket: Ticket) -> None:
+        """Mark the rows of a ticket that nobody waits for any more; the next pick drops them."""
+        if self._tickets.get(ticket.owner) is ticket:
+            columns = self._columns[:, : self.size]
+            columns[_DEAD, columns[_OWNER] == ticket.owner] = 1
+
+    def tickets(self) -> list[Ticket]:
+        """Tickets that still have rows here."""
+        return list(self._tickets.values())
+
+    def urgency(self) -> int:
+        """When the most urgent row is due; `NEVER` in an empty lane."""
+        return int(self._columns[_DUE, : self.size].min()) if self.size else policy.NEVER
+
+    def pick(self, now: int, max_delay: int) -> Picked:
+        """Take the next pass and everything that must be dropped out of the lane."""
+        if self.size == 0:
+            return Picked()
+        columns = self._columns[:, : self.size]
+        waiting = policy.Waiting(
+            columns[_LENGTH], columns[_DUE], columns[_DEADLINE], columns[_ARRIVAL], columns[_DEAD]
+        )
+        backbone = next(iter(self._tickets.values())).model.backbone
+        selection = policy.select(waiting, backbone.budget, now, max_delay)
+        dropped = len(selection.expired) + len(selection.dead)
+        leaving = selection.rows
+        if dropped:
+            leaving = np.concatenate([selection.rows, selection.expired, selection.dead])
+        if len(leaving) == 0:
+            return Picked(ready_at=selection.ready_at)
+        tokens = int(columns[_LENGTH, leaving].sum())
+        owners = columns[_OWNER, leaving].tolist()
+        indices = columns[_INDEX, leaving].tolist()
+        self._remove(leaving)
+        tickets = [self._leave(owner) for owner in owners]
+        run, late = len(selection.rows), len(selection.rows) + len(selection.expired)
+        work = None
+        if run:
+            rows = [t.rows[i] for t, i in zip(tickets[:run], indices[:run], strict=True)]
+            work = Pass(self.key, backbone, tickets[:run], indices[:run], rows)
+        return Picked(
+            work,
+            self.key,
+            expired=list(dict.fromkeys(tickets[run:late])),
+            abandoned=list(dict.fromkeys(tickets[late:])),
+            rows=len(leaving),
+            tokens=tokens,
+            ready_at=selection.ready_at,
+        )
+
+    def _leave(self, owner: int) -> Ticket:
+        ticket = self._tickets[owner]
+        ticket.waiting -= 1
+        if ticket.waiting == 0:
+            del self._tickets[owner]
+        return ticket
+
+    def _remove(self, leaving: policy.Ints) -> None:
+        if len(leaving) == self.size:
+            self.size = 0
+            return
+        keep = np.ones(self.size, bool)
+        keep[leaving] = False
+        kept = self._columns[:, : self.size][:, keep]
+        self.size = kept.shape[1]
+        self._columns[:, : self.size] = kept

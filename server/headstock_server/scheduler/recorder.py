@@ -1,0 +1,184 @@
+"""The counters behind the statistics: written once per pass, under the scheduler's lock."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, defaultdict
+
+from headstock.errors import HeadstockError
+from headstock_server.scheduler.contract import LaneKey
+from headstock_server.scheduler.execution import Executed
+from headstock_server.scheduler.lane import Pass
+from headstock_server.scheduler.statistics import (
+    BackboneStatistics,
+    BatchStatistics,
+    ModelKey,
+    ModelStatistics,
+)
+from headstock_server.scheduler.ticket import Ticket
+
+
+class _Batches(defaultdict[int, list[int]]):
+    """Rows to [count, input_ns, infer_ns]."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda: [0, 0, 0])
+
+    def add(self, rows: int, input_ns: int, infer_ns: int) -> None:
+        entry = self[rows]
+        entry[0] += 1
+        entry[1] += input_ns
+        entry[2] += infer_ns
+
+    def snapshot(self) -> dict[int, BatchStatistics]:
+        return {rows: BatchStatistics(*entry) for rows, entry in sorted(self.items())}
+
+
+class LaneCounters:
+    """Counters of one lane. Callers hold the scheduler's lock."""
+
+    __slots__ = (
+        "batches",
+        "failed_passes",
+        "mixed",
+        "padded",
+        "passes",
+        "queued",
+        "real",
+        "rows",
+        "token_ns",
+    )
+
+    def __init__(self, token_ns: float) -> None:
+        self.passes = self.rows = self.mixed = self.real = self.padded = self.failed_passes = self.queued = 0
+        self.token_ns = token_ns
+        self.batches = _Batches()
+
+    def record(self, rows: int, real: int, padded: int, mixed: bool, input_ns: int, infer_ns: int) -> None:
+        """One pass that ran."""
+        self.passes += 1
+        self.rows += rows
+        self.real += real
+        self.padded += padded
+        self.mixed += mixed
+        # A slow moving average: the rate decides how long a refused caller is told to wait.
+        self.token_ns += 0.1 * ((input_ns + infer_ns) / padded - self.token_ns)
+        self.batches.add(rows, input_ns, infer_ns)
+
+    def snapshot(self) -> BackboneStatistics:
+        """A frozen copy."""
+        return BackboneStatistics(
+            passes=self.passes,
+            rows=self.rows,
+            mixed_passes=self.mixed,
+            real_tokens=self.real,
+            padded_tokens=self.padded,
+            failed_passes=self.failed_passes,
+            queued_rows=self.queued,
+            tokens_per_second=1e9 / max(self.token_ns, 1e-3),
+            batches=self.batches.snapshot(),
+        )
+
+
+class ModelCounters:
+    """Counters of one model version. Callers hold the scheduler's lock."""
+
+    __slots__ = ("batches", "cancelled", "executions", "failed", "failed_ns", "infer_ns", "input_ns", "last_ns",
+                 "queue_ns", "requests", "rows", "success_ns")  # fmt: skip
+
+    def __init__(self) -> None:
+        self.requests = self.failed = self.cancelled = self.rows = self.executions = self.last_ns = 0
+        self.success_ns = self.failed_ns = self.queue_ns = self.input_ns = self.infer_ns = 0
+        self.batches = _Batches()
+
+    def ran(self, rows: int, input_ns: int, infer_ns: int) -> None:
+        """A pass held `rows` of its rows."""
+        self.rows += rows
+        self.executions += 1
+        self.last_ns = time.time_ns()
+        self.batches.add(rows, input_ns, infer_ns)
+
+    def snapshot(self) -> ModelStatistics:
+        """A frozen copy."""
+        return ModelStatistics(
+            requests=self.requests,
+            failed=self.failed,
+            cancelled=self.cancelled,
+            rows=self.rows,
+            executions=self.executions,
+            last_ns=self.last_ns,
+            success_ns=self.success_ns,
+            failed_ns=self.failed_ns,
+            queue_ns=self.queue_ns,
+            input_ns=self.input_ns,
+            infer_ns=self.infer_ns,
+            batches=self.batches.snapshot(),
+        )
+
+
+class Recorder:
+    """All counters of a scheduler. Callers hold the scheduler's lock."""
+
+    __slots__ = ("_lanes", "_models")
+
+    def __init__(self) -> None:
+        self._lanes: dict[LaneKey, LaneCounters] = {}
+        self._models: dict[ModelKey, ModelCounters] = {}
+
+    def lane(self, key: LaneKey, token_ns: float) -> LaneCounters:
+        """The lane's counters, made on first use with the profiled rate."""
+        counters = self._lanes.get(key)
+        if counters is None:
+            counters = self._lanes[key] = LaneCounters(token_ns)
+        return counters
+
+    def left(self, key: LaneKey, rows: int) -> None:
+        """Rows left a lane's queue."""
+        self._lanes[key].queued -= rows
+
+    def ran(self, work: Pass, executed: Executed) -> None:
+        """A pass ended; each ticket in it is charged with the whole of its time."""
+        rows, input_ns, infer_ns = len(work.rows), executed.input_ns, executed.infer_ns
+        models = Counter((ticket.model.name, ticket.model.number) for ticket in work.tickets)
+        real = sum(row.length for row in work.rows)
+        lane = self._lanes[work.lane]
+        lane.record(rows, real, executed.padded_tokens, len(models) > 1, input_ns, infer_ns)
+        lane.failed_passes += executed.reran
+        for key, own_rows in models.items():
+            self._model(key).ran(own_rows, input_ns, infer_ns)
+        for ticket in dict.fromkeys(work.tickets):
+            timings = ticket.timings
+            timings.passes += 1
+            timings.input_ns += input_ns
+            timings.infer_ns += infer_ns
+            timings.batch_rows = max(timings.batch_rows, rows)
+
+    def closed(self, ticket: Ticket) -> None:
+        """A ticket has its result."""
+        counters, timings = self._model((ticket.model.name, ticket.model.number)), ticket.timings
+        total = timings.finished_ns - timings.submitted_ns
+        if ticket.cancelled:
+            counters.cancelled += 1
+        elif isinstance(ticket.result, HeadstockError):
+            counters.failed += 1
+            counters.failed_ns += total
+        else:
+            counters.requests += 1
+            counters.success_ns += total
+            counters.queue_ns += timings.queue_ns
+            counters.input_ns += timings.input_ns
+            counters.infer_ns += timings.infer_ns
+
+    def backbones(self) -> dict[LaneKey, BackboneStatistics]:
+        """Frozen copies."""
+        return {key: counters.snapshot() for key, counters in self._lanes.items()}
+
+    def models(self) -> dict[ModelKey, ModelStatistics]:
+        """Frozen copies."""
+        return {key: counters.snapshot() for key, counters in self._models.items()}
+
+    def _model(self, key: ModelKey) -> ModelCounters:
+        counters = self._models.get(key)
+        if counters is None:
+            counters = self._models[key] = ModelCounters()
+        return counters

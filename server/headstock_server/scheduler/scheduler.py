@@ -1,0 +1,259 @@
+"""Takes tickets, runs passes on one or more threads per device, delivers answers once per pass."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+from headstock.errors import DeadlineExceeded, Exhausted, HeadstockError, InvalidInput, Unavailable
+from headstock_server.scheduler.device import Device
+from headstock_server.scheduler.execution import Executed, execute
+from headstock_server.scheduler.lane import Pass
+from headstock_server.scheduler.options import SchedulerOptions
+from headstock_server.scheduler.policy import NEVER
+from headstock_server.scheduler.recorder import LaneCounters, Recorder
+from headstock_server.scheduler.statistics import SchedulerStatistics
+from headstock_server.scheduler.ticket import Ticket
+
+logger = logging.getLogger(__name__)
+
+Deliver = Callable[[Sequence[Ticket]], None]
+
+
+class Scheduler:
+    """Queues rows by lane and runs them; a pass is chosen only when a runner is free (late binding)."""
+
+    def __init__(self, deliver: Deliver, options: SchedulerOptions | None = None) -> None:
+        """`deliver` is called from a runner thread, without locks, with the tickets that a pass completed."""
+        self.options = options or SchedulerOptions()
+        self._deliver = deliver
+        self._lock = threading.Lock()
+        self._quiet = threading.Condition(self._lock)
+        self._devices: dict[str, Device] = {}
+        self._rows = self._tokens = self._open = self._refused = self._hold = 0
+        self._draining = self._stopped = False
+        self._recorder = Recorder()
+
+    # ------------------------------------------------------------------------------------------ callers
+    def submit(self, ticket: Ticket) -> None:
+        """Queue a ticket; never blocks.
+
+        Raises `Exhausted` when the queue is full, `Unavailable` when draining, `DeadlineExceeded` when it is too
+        late already, `InvalidInput` for no rows or more rows than the queue holds.
+        """
+        count = len(ticket.rows)
+        tokens = ticket.rows[0].length if count == 1 else sum(row.length for row in ticket.rows)
+        if not 0 < count <= self.options.queue_rows:
+            raise InvalidInput(f"the request has {count} rows; expected 1 to {self.options.queue_rows}")
+        if ticket.deadline is not None and ticket.deadline <= time.monotonic():
+            raise DeadlineExceeded("the deadline had passed before the request was queued")
+        backbone = ticket.model.backbone
+        with self._lock:
+            if self._draining:
+                raise Unavailable("the server is draining and takes no new requests")
+            counters = self._recorder.lane(backbone.lane, backbone.token_ns)
+            if self._rows and (
+                self._rows + count > self.options.queue_rows
+                or self._tokens + tokens > self.options.queue_tokens
+            ):
+                self._refused += 1
+                raise self._full(counters)
+            device = self._devices.get(backbone.lane.device) or self._start(backbone.lane.device)
+            self._rows += count
+            self._tokens += tokens
+            self._open += 1
+            counters.queued += count
+            ticket.queued(device.abandoned.append)
+            device.inbox.append(ticket)
+            if device.idle:
+                device.wake.notify()
+
+    def hold(self, rows: int) -> None:
+        """Start no pass until `rows` rows wait, then go on as usual; 0 lets go at once. For tests."""
+        with self._lock:
+            self._hold = rows
+            self._wake_all()
+
+    def drain(self, timeout: float) -> bool:
+        """Refuse new tickets and wait until every accepted one is answered; False if `timeout` seconds pass first."""
+        with self._lock:
+            self._draining = True
+            self._hold = 0
+            self._wake_all()
+            return self._quiet.wait_for(lambda: self._open == 0, timeout)
+
+    def close(self) -> None:
+        """Stop the runners after their current pass; tickets that still wait are answered `Unavailable`."""
+        with self._lock:
+            self._draining = self._stopped = True
+            self._wake_all()
+            threads = [thread for device in self._devices.values() for thread in device.threads]
+        for thread in threads:
+            thread.join()
+        left = [t for d in self._devices.values() for t in d.waiting()]
+        self._settle(left, lambda _: Unavailable("the server stopped before this request ran"))
+
+    def statistics(self) -> SchedulerStatistics:
+        """A snapshot of the counters."""
+        with self._lock:
+            return SchedulerStatistics(
+                queued_rows=self._rows,
+                queued_tokens=self._tokens,
+                refused=self._refused,
+                backbones=self._recorder.backbones(),
+                models=self._recorder.models(),
+            )
+
+    def __repr__(self) -> str:
+        return f"Scheduler(devices={sorted(self._devices)}, queued_rows={self._rows}, open={self._open})"
+
+    # ------------------------------------------------------------------------------------------ runners
+    def _run(self, device: Device) -> None:
+        try:
+            while self._step(device):
+                # The pass is a local of `_step`: an idle runner must not keep the models of its last pass loaded.
+                pass
+        except Exception:
+            # Better to refuse from now on than to accept what nobody will run.
+            logger.critical("this is a bug: a runner stopped and takes the scheduler with it", exc_info=True)
+            with self._lock:
+                self._draining = self._stopped = True
+                self._wake_all()
+            self._settle(device.waiting(), lambda _: Unavailable("the server's scheduler has stopped"))
+
+    def _step(self, device: Device) -> bool:
+        """Choose a pass, run it, hand over its answers; False when the scheduler stops."""
+        work = self._next(device)
+        if work is None:
+            return False
+        try:
+            self._finish(device, work, execute(work))
+        except Exception:
+            logger.exception("a pass of %s ended in a bug", work.lane)
+            self._settle(
+                work.tickets, lambda _: HeadstockError("this is a bug: the pass could not be finished")
+            )
+        return True
+
+    def _next(self, device: Device) -> Pass | None:
+        """The next pass, waiting for one if need be; None when the scheduler stops."""
+        while True:
+            with device.picking:
+                with self._lock:
+                    if self._stopped:
+                        return None
+                    held = self._rows < self._hold
+                    if not held:
+                        self._hold = 0
+                    arrived, device.inbox = device.inbox, []
+                now = time.monotonic_ns()
+                picked = device.pick(arrived, now, held)
+            self._settle(picked.expired, _too_late)
+            self._settle(picked.abandoned, _gone)
+            with self._lock:
+                self._rows -= picked.rows
+                self._tokens -= picked.tokens
+                if picked.lane is not None:
+                    self._recorder.left(picked.lane, picked.rows)
+                if picked.work is not None:
+                    for ticket in picked.work.tickets:
+                        ticket.timings.started_ns = ticket.timings.started_ns or now
+                    if device.idle and self._rows:
+                        device.wake.notify()
+                    return picked.work
+                if (
+                    picked.rows == 0
+                    and not device.inbox
+                    and not self._stopped
+                    and held == (self._rows < self._hold)
+                ):
+                    device.idle += 1
+                    pause = None if picked.ready_at == NEVER else max(0.0, (picked.ready_at - now) / 1e9)
+                    device.wake.wait(pause)
+                    device.idle -= 1
+
+    def _finish(self, device: Device, work: Pass, executed: Executed) -> None:
+        done: list[Ticket] = []
+        with self._lock:
+            self._recorder.ran(work, executed)
+            for ticket, index, value in zip(work.tickets, work.indices, executed.values, strict=True):
+                if ticket.result is not None:
+                    continue
+                if isinstance(value, HeadstockError):
+                    self._close(ticket, value, done)
+                    if ticket.waiting:
+                        device.abandoned.append(ticket)
+                elif ticket.answer(index, value):
+                    self._close(ticket, None, done)
+        self._hand_over(done)
+
+    # ------------------------------------------------------------------------------------------ helpers
+    def _settle(self, tickets: Sequence[Ticket], error: Callable[[Ticket], HeadstockError]) -> None:
+        """Answer tickets that will not run."""
+        if not tickets:
+            return
+        done: list[Ticket] = []
+        with self._lock:
+            for ticket in tickets:
+                if ticket.result is None:
+                    self._close(ticket, error(ticket), done)
+        self._hand_over(done)
+
+    def _close(self, ticket: Ticket, error: HeadstockError | None, done: list[Ticket]) -> None:
+        # Caller holds the lock; the ticket has no result yet.
+        ticket.result = error if error is not None else ticket.outputs
+        ticket.timings.finished_ns = time.monotonic_ns()
+        self._recorder.closed(ticket)
+        done.append(ticket)
+
+    def _hand_over(self, done: Sequence[Ticket]) -> None:
+        """Deliver closed tickets; only then may a drain end."""
+        if not done:
+            return
+        wanted = [ticket for ticket in done if not ticket.cancelled]
+        try:
+            if wanted:
+                self._deliver(wanted)
+        except Exception:
+            # A runner that died of its caller's mistake would hang every later request.
+            logger.exception("delivering %d answers failed", len(wanted))
+        with self._lock:
+            self._open -= len(done)
+            if self._open == 0 and self._draining:
+                self._quiet.notify_all()
+
+    def _full(self, counters: LaneCounters) -> Exhausted:
+        wait = min(max(self._tokens * counters.token_ns / 1e9, 0.01), 60.0)
+        return Exhausted(
+            f"the queue is full: {self._rows} rows ({self._tokens} tokens) wait, at most {self.options.queue_rows} "
+            f"rows and {self.options.queue_tokens} tokens may",
+            fix=f"send it again in {wait:.2f} s, or fewer rows at once",
+            retry_after=wait,
+        )
+
+    def _start(self, name: str) -> Device:
+        # Caller holds the lock.
+        device = self._devices[name] = Device(self._lock, self.options)
+        for i in range(self.options.runners):
+            thread = threading.Thread(
+                target=self._run, args=(device,), name=f"runner-{name}-{i}", daemon=True
+            )
+            device.threads.append(thread)
+            thread.start()
+        return device
+
+    def _wake_all(self) -> None:
+        # Caller holds the lock.
+        for device in self._devices.values():
+            device.wake.notify_all()
+
+
+def _too_late(ticket: Ticket) -> HeadstockError:
+    waited = (time.monotonic_ns() - ticket.timings.submitted_ns) / 1e9
+    return DeadlineExceeded(f"the deadline passed after {waited:.3f} s in the queue; the request was not run")
+
+
+def _gone(ticket: Ticket) -> HeadstockError:
+    return HeadstockError("the caller cancelled the request")

@@ -1,0 +1,83 @@
+"""What the scheduler counted, per backbone and per model, as frozen snapshots."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from headstock_server.scheduler.contract import LaneKey
+
+ModelKey = tuple[str, int]
+"""Name and version number."""
+
+
+@dataclass(frozen=True, slots=True)
+class BatchStatistics:
+    """Passes of one size."""
+
+    count: int
+    input_ns: int
+    """Building graph inputs."""
+    infer_ns: int
+    """Backbone and heads."""
+
+
+@dataclass(frozen=True, slots=True)
+class BackboneStatistics:
+    """One lane since the scheduler started."""
+
+    passes: int
+    rows: int
+    mixed_passes: int
+    """Passes that held rows of more than one model."""
+    real_tokens: int
+    padded_tokens: int
+    """Rows times the longest row, summed over passes: `real_tokens / padded_tokens` is the fill."""
+    failed_passes: int
+    """Passes that the runtime refused and that were run again row by row."""
+    queued_rows: int
+    """Rows that wait now."""
+    tokens_per_second: float
+    """Recent rate of padded tokens."""
+    batches: Mapping[int, BatchStatistics]
+    """By rows of the pass."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelStatistics:
+    """One model version since the scheduler started."""
+
+    requests: int
+    """Requests answered with a result."""
+    failed: int
+    """Requests answered with an error, expired ones included."""
+    cancelled: int
+    rows: int
+    """Rows that went through a backbone for it."""
+    executions: int
+    """Passes that held at least one of its rows."""
+    last_ns: int
+    """Wall clock of its latest pass in nanoseconds since the epoch, 0 if there was none."""
+    success_ns: int
+    """Submission to delivery, summed over answered requests."""
+    failed_ns: int
+    queue_ns: int
+    """Waiting, summed over answered requests."""
+    input_ns: int
+    """Building graph inputs, summed over answered requests."""
+    infer_ns: int
+    """Backbone and heads, summed over answered requests."""
+    batches: Mapping[int, BatchStatistics]
+    """By the model's own rows in the pass."""
+
+
+@dataclass(frozen=True, slots=True)
+class SchedulerStatistics:
+    """A snapshot of everything counted."""
+
+    queued_rows: int
+    queued_tokens: int
+    refused: int
+    """Requests refused because the queue was full."""
+    backbones: Mapping[LaneKey, BackboneStatistics] = field(default_factory=dict)
+    models: Mapping[ModelKey, ModelStatistics] = field(default_factory=dict)

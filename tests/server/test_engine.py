@@ -1,0 +1,175 @@
+"""The engine: one session per backbone, heads that come and go, and refusals of what does not belong together."""
+
+from __future__ import annotations
+
+import gc
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from headstock.catalogue import Catalogue
+from headstock.digest import Digest
+from headstock.errors import Corrupt, DigestMismatch, Unsupported
+from headstock.records import Version
+from headstock.servable import ServableModel, load_model
+from headstock.testing import toy
+from headstock.testing.toy import Toy, ToyHead
+from headstock_server.engine import Engine, EngineOptions, LoadedModel
+from headstock_server.engine.profile import DEFAULT_TOKENS, Point, choose
+
+
+def _servable(catalogue: Catalogue, version: Version) -> ServableModel:
+    return load_model(catalogue, version)
+
+
+def _answers(model: LoadedModel, *texts: str) -> np.ndarray:
+    rows = model.backbone.preprocessor.rows(texts)
+    features = model.backbone.infer(model.backbone.collate(rows), [model.group.tap])[model.group.tap]
+    return model.group.run(features, np.full(len(rows), model.slot, np.intp))
+
+
+def test_models_of_one_backbone_share_one_session(catalogue: Catalogue, toy: Toy, engine: Engine) -> None:
+    first, second = (engine.load(_servable(catalogue, v)) for v in toy.models.values())
+    assert first.backbone is second.backbone
+    assert first.group is second.group
+    assert first.slot != second.slot
+    assert len(engine.backbones()) == 1
+
+
+def test_a_loaded_model_computes_its_head_on_the_backbones_tap(
+    catalogue: Catalogue, toy: Toy, engine: Engine
+) -> None:
+    model = engine.load(_servable(catalogue, toy.models["sentiment"]))
+    rows = model.backbone.preprocessor.rows(["refund my order", "great"])
+    features = model.backbone.infer(model.backbone.collate(rows), ["mean"])
+    assert list(features) == ["mean"]
+    weight, bias = _parameters(ToyHead(seed=1))
+    np.testing.assert_allclose(
+        _answers(model, "refund my order", "great"), features["mean"] @ weight + bias, rtol=1e-4, atol=1e-5
+    )
+
+
+def test_a_graph_head_answers_what_the_linear_head_of_the_same_weights_answers(
+    catalogue: Catalogue, toy: Toy, engine: Engine
+) -> None:
+    linear = _publish(catalogue, toy, "linear", ToyHead(seed=5))
+    graph = _publish(catalogue, toy, "graph", ToyHead(seed=5, form="graph"))
+    one, other = (engine.load(_servable(catalogue, v)) for v in (linear, graph))
+    np.testing.assert_allclose(
+        _answers(one, "late order"), _answers(other, "late order"), rtol=1e-5, atol=1e-6
+    )
+
+
+def test_the_last_reference_to_a_model_frees_its_slot_and_the_last_model_its_session(
+    catalogue: Catalogue, toy: Toy, engine: Engine
+) -> None:
+    first, second = (engine.load(_servable(catalogue, v)) for v in toy.models.values())
+    bank = first.backbone.bank("mean", 16, 2)
+    assert len(bank) == 2
+    del second
+    gc.collect()
+    assert len(bank) == 1
+    del first
+    gc.collect()
+    assert engine.backbones() == []
+
+
+def test_a_thousand_loads_and_unloads_reuse_one_slot(catalogue: Catalogue, toy: Toy, engine: Engine) -> None:
+    stays = engine.load(_servable(catalogue, toy.models["sentiment"]))
+    servable = _servable(catalogue, toy.models["intents"])
+    slots = {engine.load(servable).slot for _ in range(1000)}
+    assert len(slots) <= 2
+    assert stays.backbone.bank("mean", 16, 2).capacity <= 4
+
+
+def test_a_head_of_another_backbone_is_refused_with_both_digests(
+    catalogue: Catalogue, toy: Toy, engine: Engine
+) -> None:
+    servable = _servable(catalogue, toy.models["sentiment"])
+    other = Digest("sha256:" + "0" * 64)
+    wrong = replace(servable, head=replace(servable.head, backbone=other))
+    with pytest.raises(DigestMismatch) as caught:
+        engine.load(wrong)
+    assert other in caught.value.message
+    assert toy.backbone.subject in caught.value.message
+
+
+def test_a_head_with_other_weights_than_its_identity_says_is_refused(
+    catalogue: Catalogue, toy: Toy, engine: Engine
+) -> None:
+    servable = _servable(catalogue, toy.models["sentiment"])
+    with pytest.raises(Corrupt, match=r"expected finite weights of shape \[16, 3\]"):
+        engine.load(replace(servable, head=replace(servable.head, out=3)))
+    with pytest.raises(Corrupt, match="reads 32 features"):
+        engine.load(replace(servable, head=replace(servable.head, width=32)))
+
+
+def test_a_linear_head_on_a_tap_with_many_vectors_per_row_is_refused(
+    catalogue: Catalogue, toy: Toy, engine: Engine
+) -> None:
+    version = _publish(catalogue, toy, "per-token", ToyHead(tap="tokens"))
+    with pytest.raises(Unsupported, match="'tokens'"):
+        engine.load(_servable(catalogue, version))
+
+
+def test_a_backbone_without_a_passing_certificate_gets_a_private_lane(
+    catalogue: Catalogue, toy: Toy, engine: Engine
+) -> None:
+    servable = _servable(catalogue, toy.models["sentiment"])
+    shared = engine.load(servable).backbone
+    assert shared.shared
+    assert shared.budget.rows > 1
+    for certificate in (None, replace(servable.backbone.certificate, shared=False)):
+        backbone = (
+            Engine(engine.options).load(replace(servable, backbone=_with(servable, certificate))).backbone
+        )
+        assert not backbone.shared
+        assert backbone.budget.rows == 1
+
+
+def test_a_certificate_of_another_execution_provider_does_not_count(
+    catalogue: Catalogue, toy: Toy, engine: Engine
+) -> None:
+    servable = _servable(catalogue, toy.models["sentiment"])
+    foreign = replace(servable.backbone.certificate, provider="CUDAExecutionProvider")
+    assert not engine.load(replace(servable, backbone=_with(servable, foreign))).backbone.shared
+
+
+def test_the_token_budget_is_profiled_unless_it_is_given(
+    catalogue: Catalogue, toy: Toy, engine: Engine
+) -> None:
+    servable = _servable(catalogue, toy.models["sentiment"])
+    assert engine.load(servable).backbone.budget.tokens == 256
+    measured = Engine(EngineOptions(profile_seconds=0.2)).load(servable).backbone.profile
+    assert measured.points
+    assert measured.tokens in {p.tokens for p in measured.points} | {DEFAULT_TOKENS}
+    assert measured.token_ns > 0
+
+
+@pytest.mark.parametrize(
+    "rates, tokens",
+    [
+        ({16: 100, 32: 110, 64: 120, 128: 160, 256: 162, 512: 161}, 128),
+        ({16: 100, 32: 100, 64: 99}, 16),
+        ({16: 100, 32: 120}, DEFAULT_TOKENS),
+        ({256: 100, 512: 200}, 512),
+    ],
+)
+def test_the_budget_is_the_smallest_pass_that_reaches_nearly_the_best_rate(
+    rates: dict[int, float], tokens: int
+) -> None:
+    """A rate that still grows at the last point that fitted the time asks for at least the default."""
+    assert choose([Point(t // 16, t, t / rate) for t, rate in rates.items()]).tokens == tokens
+
+
+def _with(servable: ServableModel, certificate: object) -> object:
+    return replace(servable.backbone, certificate=certificate)
+
+
+def _publish(catalogue: Catalogue, made: Toy, name: str, head: ToyHead) -> Version:
+    return toy.publish_model(catalogue, name, made.backbone, head)
+
+
+def _parameters(head: ToyHead) -> tuple[np.ndarray, np.ndarray]:
+    return toy.linear_parameters(head, 16)

@@ -1,0 +1,517 @@
+"""The scheduler: every request is answered once, by its own rows, together with whoever waits beside it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+
+from headstock.errors import DeadlineExceeded, Exhausted, HeadstockError, InvalidInput, Unavailable
+from headstock.preprocess import Row
+from headstock_server.scheduler import Budget, LaneKey, Scheduler, SchedulerOptions, Ticket
+from headstock_server.scheduler.contract import Array, Floats, Slots
+
+POISON = -1.0
+NAN = -2.0
+BAD_HEAD = -3.0
+
+
+@dataclass(eq=False)
+class FakeBackbone:
+    """Answers each row's number; throws for `POISON`, gives NaN for `NAN`, and waits while `gate` is closed."""
+
+    lane: LaneKey = field(default_factory=lambda: LaneKey("sha256:toy", "fp32", "cpu"))
+    budget: Budget = field(default_factory=lambda: Budget(128))
+    token_ns: float = 1000.0
+    gate: threading.Event = field(default_factory=threading.Event)
+    passes: list[tuple[list[float], tuple[str, ...]]] = field(default_factory=list)
+
+    def collate(self, rows: Sequence[Row]) -> Mapping[str, Array]:
+        return {"x": np.array([row.tensors["x"] for row in rows], np.float32)}
+
+    def infer(self, feeds: Mapping[str, Array], taps: Sequence[str]) -> Mapping[str, Floats]:
+        assert self.gate.wait(10)
+        values = feeds["x"]
+        self.passes.append((values.tolist(), tuple(sorted(taps))))
+        if (values == POISON).any():
+            raise ValueError("/secret/path: bad row")
+        features = np.repeat(values[:, None], 2, axis=1)
+        features[values == NAN] = np.nan
+        return dict.fromkeys(taps, features)
+
+
+@dataclass(eq=False)
+class FakeGroup:
+    """Head `slot` answers its number times the row's; throws for `BAD_HEAD`."""
+
+    tap: str = "mean"
+    calls: list[int] = field(default_factory=list)
+
+    def run(self, features: Floats, slots: Slots) -> Floats:
+        self.calls.append(len(features))
+        if (features == BAD_HEAD).any():
+            raise RuntimeError("head")
+        return (features[:, :1] * slots[:, None]).astype(np.float32)
+
+
+@dataclass(eq=False)
+class FakeModel:
+    name: str
+    backbone: FakeBackbone
+    group: FakeGroup
+    slot: int
+    number: int = 1
+
+
+class Caller:
+    """Collects deliveries."""
+
+    def __init__(self) -> None:
+        self.deliveries: list[list[Ticket]] = []
+        self.changed = threading.Condition()
+
+    def __call__(self, tickets: Sequence[Ticket]) -> None:
+        with self.changed:
+            self.deliveries.append(list(tickets))
+            self.changed.notify_all()
+
+    def wait(self, count: int) -> list[Ticket]:
+        with self.changed:
+            assert self.changed.wait_for(lambda: len(self.tickets) >= count, 10), self.tickets
+            return self.tickets
+
+    @property
+    def tickets(self) -> list[Ticket]:
+        return [ticket for delivery in self.deliveries for ticket in delivery]
+
+
+Make = Callable[..., Scheduler]
+
+
+@pytest.fixture
+def caller() -> Caller:
+    return Caller()
+
+
+@pytest.fixture
+def make(caller: Caller) -> Iterator[Make]:
+    made: list[Scheduler] = []
+
+    def build(**options: object) -> Scheduler:
+        made.append(Scheduler(caller, SchedulerOptions(**options)))  # type: ignore[arg-type]
+        return made[-1]
+
+    yield build
+    for scheduler in made:
+        scheduler.close()
+
+
+@pytest.fixture
+def backbone() -> FakeBackbone:
+    opened = FakeBackbone()
+    opened.gate.set()
+    return opened
+
+
+@pytest.fixture
+def model(backbone: FakeBackbone) -> FakeModel:
+    return FakeModel("ten", backbone, FakeGroup(), slot=10)
+
+
+def rows(*values: float, length: int = 16) -> list[Row]:
+    return [Row({"x": np.float32(value)}, length) for value in values]
+
+
+def test_a_ticket_is_answered_by_its_own_rows_in_order(make: Make, caller: Caller, model: FakeModel) -> None:
+    make().submit(Ticket(model, rows(3, 1, 2)))
+    (ticket,) = caller.wait(1)
+    assert isinstance(ticket.result, np.ndarray)
+    assert ticket.result.tolist() == [[30], [10], [20]]
+    assert ticket.timings.passes == 1
+    assert ticket.timings.batch_rows == 3
+    assert 0 <= ticket.timings.queue_ns <= ticket.timings.finished_ns - ticket.timings.submitted_ns
+
+
+def test_rows_of_several_models_share_one_pass_and_one_delivery(
+    make: Make, caller: Caller, model: FakeModel, backbone: FakeBackbone
+) -> None:
+    other = FakeModel("seven", backbone, model.group, slot=7)
+    scheduler = make()
+    scheduler.hold(3)
+    for ticket in (Ticket(model, rows(1)), Ticket(other, rows(2)), Ticket(other, rows(3))):
+        scheduler.submit(ticket)
+    tickets = caller.wait(3)
+    assert len(backbone.passes) == 1
+    assert len(caller.deliveries) == 1
+    assert {(t.model.name, float(t.result[0, 0])) for t in tickets} == {
+        ("ten", 10),
+        ("seven", 14),
+        ("seven", 21),
+    }
+    statistics = scheduler.statistics()
+    lane = statistics.backbones[backbone.lane]
+    assert (lane.passes, lane.rows, lane.mixed_passes, lane.real_tokens, lane.padded_tokens) == (
+        1,
+        3,
+        1,
+        48,
+        48,
+    )
+    assert lane.batches[3].count == 1
+    seven = statistics.models["seven", 1]
+    assert (seven.requests, seven.rows, seven.executions, seven.failed) == (2, 2, 1, 0)
+    assert seven.batches[2].count == 1
+
+
+def test_only_the_taps_that_the_rows_need_are_asked_for(
+    make: Make, caller: Caller, model: FakeModel, backbone: FakeBackbone
+) -> None:
+    other = FakeModel("cls", backbone, FakeGroup("cls"), slot=1)
+    scheduler = make()
+    scheduler.submit(Ticket(model, rows(1)))
+    caller.wait(1)
+    scheduler.hold(2)
+    scheduler.submit(Ticket(model, rows(1)))
+    scheduler.submit(Ticket(other, rows(2)))
+    caller.wait(3)
+    assert [taps for _, taps in backbone.passes] == [("mean",), ("cls", "mean")]
+
+
+def test_a_pass_grows_while_the_runner_is_busy(
+    make: Make, caller: Caller, model: FakeModel, backbone: FakeBackbone
+) -> None:
+    """Late binding: the first row runs at once, those that come meanwhile share the next pass."""
+    backbone.gate.clear()
+    scheduler = make()
+    scheduler.submit(Ticket(model, rows(1)))
+    _until(lambda: scheduler.statistics().queued_rows == 0)
+    for value in range(2, 7):
+        scheduler.submit(Ticket(model, rows(value)))
+    backbone.gate.set()
+    caller.wait(6)
+    assert [len(values) for values, _ in backbone.passes] == [1, 5]
+
+
+def test_a_large_request_does_not_block_the_next_caller(
+    make: Make, caller: Caller, model: FakeModel, backbone: FakeBackbone
+) -> None:
+    backbone.token_ns = 1e6
+    scheduler = make()
+    scheduler.hold(101)
+    large, small = Ticket(model, rows(*range(100))), Ticket(model, rows(500))
+    scheduler.submit(large)
+    scheduler.submit(small)
+    assert caller.wait(2) == [small, large]
+    assert len(large.result) == 100
+    assert any(500.0 in values for values, _ in backbone.passes[:2])
+
+
+def test_a_poisoned_row_fails_alone(
+    make: Make, caller: Caller, model: FakeModel, backbone: FakeBackbone
+) -> None:
+    scheduler = make()
+    scheduler.hold(4)
+    tickets = [Ticket(model, rows(v)) for v in (1, POISON, 3)] + [Ticket(model, rows(4), context="last")]
+    for ticket in tickets:
+        scheduler.submit(ticket)
+    caller.wait(4)
+    assert [t.result.tolist() for t in (tickets[0], tickets[2], tickets[3])] == [[[10]], [[30]], [[40]]]
+    error = tickets[1].result
+    assert isinstance(error, HeadstockError)
+    assert "ten:1: the backbone failed on row 0" in error.message
+    assert "/secret" not in str(error)
+    assert scheduler.statistics().backbones[backbone.lane].failed_passes == 1
+    assert scheduler.statistics().models["ten", 1].failed == 1
+
+
+def test_a_row_whose_features_are_not_finite_fails_alone(
+    make: Make, caller: Caller, model: FakeModel
+) -> None:
+    scheduler = make()
+    scheduler.hold(3)
+    good, bad = Ticket(model, rows(1, 2)), Ticket(model, rows(NAN))
+    scheduler.submit(good)
+    scheduler.submit(bad)
+    caller.wait(2)
+    assert good.result.tolist() == [[10], [20]]
+    assert isinstance(bad.result, InvalidInput)
+    assert "row 0" in bad.result.message
+
+
+def test_a_head_that_throws_fails_only_its_own_rows(
+    make: Make, caller: Caller, model: FakeModel, backbone: FakeBackbone
+) -> None:
+    other = FakeModel("other", backbone, FakeGroup(), slot=2)
+    scheduler = make()
+    scheduler.hold(4)
+    tickets = [
+        Ticket(model, rows(1)),
+        Ticket(other, rows(BAD_HEAD)),
+        Ticket(other, rows(5)),
+        Ticket(model, rows(2)),
+    ]
+    for ticket in tickets:
+        scheduler.submit(ticket)
+    caller.wait(4)
+    assert len(backbone.passes) == 1
+    assert "the head failed on row 0" in tickets[1].result.message
+    assert [t.result.tolist() for t in (tickets[0], tickets[2], tickets[3])] == [[[10]], [[10]], [[20]]]
+
+
+def test_one_bad_row_fails_its_request_and_spares_the_rest_of_its_work(
+    make: Make, caller: Caller, model: FakeModel, backbone: FakeBackbone
+) -> None:
+    scheduler = make()
+    scheduler.submit(Ticket(model, rows(POISON, *range(100))))
+    (ticket,) = caller.wait(1)
+    assert isinstance(ticket.result, HeadstockError)
+    assert scheduler.drain(10)
+    ran = [v for values, _ in backbone.passes for v in values]
+    assert len(ran) < 30
+    _until(lambda: scheduler.statistics().queued_rows == 0)
+    assert len(caller.tickets) == 1
+
+
+def test_a_cancelled_request_costs_nothing_and_is_not_delivered(
+    make: Make, caller: Caller, model: FakeModel, backbone: FakeBackbone
+) -> None:
+    scheduler = make()
+    scheduler.hold(3)
+    gone, stays = Ticket(model, rows(1, 2)), Ticket(model, rows(3))
+    scheduler.submit(gone)
+    gone.cancelled = True
+    scheduler.submit(stays)
+    caller.wait(1)
+    assert scheduler.drain(10)
+    assert caller.tickets == [stays]
+    assert [values for values, _ in backbone.passes] == [[3.0]]
+    assert scheduler.statistics().models["ten", 1].cancelled == 1
+
+
+def test_an_expired_request_is_answered_without_running(
+    make: Make, caller: Caller, model: FakeModel, backbone: FakeBackbone
+) -> None:
+    scheduler = make()
+    scheduler.hold(2)
+    late = Ticket(model, rows(1), deadline=time.monotonic() + 0.01)
+    scheduler.submit(late)
+    time.sleep(0.02)
+    scheduler.submit(Ticket(model, rows(2)))
+    caller.wait(2)
+    assert isinstance(late.result, DeadlineExceeded)
+    assert [values for values, _ in backbone.passes] == [[2.0]]
+
+
+def test_a_deadline_that_has_passed_is_refused_at_once(make: Make, model: FakeModel) -> None:
+    with pytest.raises(DeadlineExceeded):
+        make().submit(Ticket(model, rows(1), deadline=time.monotonic() - 1))
+
+
+def test_the_earliest_deadline_runs_first(make: Make, caller: Caller, model: FakeModel) -> None:
+    scheduler = make()
+    scheduler.hold(2)
+    patient = Ticket(model, rows(1, length=16))
+    urgent = Ticket(model, rows(2, length=90), deadline=time.monotonic() + 0.9)
+    scheduler.submit(patient)
+    scheduler.submit(urgent)
+    assert caller.wait(2) == [urgent, patient]
+
+
+def test_a_full_queue_refuses_with_the_time_to_come_back(make: Make, model: FakeModel) -> None:
+    scheduler = make(queue_rows=4)
+    scheduler.hold(100)
+    scheduler.submit(Ticket(model, rows(1, 2, 3)))
+    with pytest.raises(Exhausted, match="3 rows") as caught:
+        scheduler.submit(Ticket(model, rows(4, 5)))
+    assert caught.value.retry_after >= 0.01
+    assert caught.value.fix
+    assert scheduler.statistics().refused == 1
+    scheduler.submit(Ticket(model, rows(4)))
+
+
+def test_the_queue_is_limited_in_tokens_too(make: Make, model: FakeModel) -> None:
+    scheduler = make(queue_tokens=100)
+    scheduler.hold(100)
+    scheduler.submit(Ticket(model, rows(1, length=90)))
+    with pytest.raises(Exhausted, match="90 tokens"):
+        scheduler.submit(Ticket(model, rows(1, length=20)))
+
+
+@pytest.mark.parametrize("count", [0, 5])
+def test_a_request_with_no_rows_or_too_many_is_an_error(make: Make, model: FakeModel, count: int) -> None:
+    with pytest.raises(InvalidInput, match="expected 1 to 4"):
+        make(queue_rows=4).submit(Ticket(model, rows(*range(count))))
+
+
+def test_draining_finishes_what_was_accepted_and_refuses_the_rest(
+    make: Make, caller: Caller, model: FakeModel
+) -> None:
+    scheduler = make()
+    scheduler.hold(100)
+    for value in range(20):
+        scheduler.submit(Ticket(model, rows(value)))
+    assert scheduler.drain(10)
+    assert len(caller.tickets) == 20
+    assert all(isinstance(t.result, np.ndarray) for t in caller.tickets)
+    with pytest.raises(Unavailable):
+        scheduler.submit(Ticket(model, rows(1)))
+
+
+def test_draining_gives_up_after_its_timeout(make: Make, model: FakeModel, backbone: FakeBackbone) -> None:
+    backbone.gate.clear()
+    scheduler = make()
+    scheduler.submit(Ticket(model, rows(1)))
+    assert not scheduler.drain(0.05)
+    backbone.gate.set()
+
+
+def test_closing_answers_what_never_ran(caller: Caller, model: FakeModel) -> None:
+    scheduler = Scheduler(caller)
+    scheduler.hold(10)
+    scheduler.submit(Ticket(model, rows(1)))
+    scheduler.close()
+    (ticket,) = caller.wait(1)
+    assert isinstance(ticket.result, Unavailable)
+
+
+def test_backbones_do_not_share_passes_and_both_are_served(
+    make: Make, caller: Caller, model: FakeModel
+) -> None:
+    other = FakeBackbone(lane=LaneKey("sha256:other", "fp32", "cpu"))
+    other.gate.set()
+    second = FakeModel("other", other, FakeGroup(), slot=3)
+    scheduler = make()
+    scheduler.hold(4)
+    for value in (1, 2):
+        scheduler.submit(Ticket(model, rows(value)))
+        scheduler.submit(Ticket(second, rows(value)))
+    caller.wait(4)
+    assert [values for values, _ in model.backbone.passes] == [[1.0, 2.0]]
+    assert [values for values, _ in other.passes] == [[1.0, 2.0]]
+
+
+def test_a_caller_that_throws_does_not_stop_the_runner(model: FakeModel) -> None:
+    answered = threading.Event()
+    calls: list[int] = []
+
+    def deliver(tickets: Sequence[Ticket]) -> None:
+        calls.append(len(tickets))
+        if len(calls) == 1:
+            raise RuntimeError("the caller's own mistake")
+        answered.set()
+
+    scheduler = Scheduler(deliver)
+    scheduler.submit(Ticket(model, rows(1)))
+    scheduler.submit(Ticket(model, rows(2)))
+    _until(lambda: len(calls) >= 1)
+    scheduler.submit(Ticket(model, rows(3)))
+    assert answered.wait(10)
+    scheduler.close()
+
+
+def test_a_bug_in_choosing_passes_answers_and_refuses_instead_of_hanging(
+    make: Make, caller: Caller, model: FakeModel, backbone: FakeBackbone
+) -> None:
+    backbone.budget = None  # type: ignore[assignment]
+    scheduler = make()
+    scheduler.hold(2)
+    scheduler.submit(Ticket(model, rows(1)))
+    scheduler.submit(Ticket(model, rows(2)))
+    assert all(isinstance(ticket.result, Unavailable) for ticket in caller.wait(2))
+    with pytest.raises(Unavailable):
+        scheduler.submit(Ticket(model, rows(3)))
+
+
+def test_a_configured_delay_gathers_callers_that_come_close_together(
+    make: Make, caller: Caller, model: FakeModel, backbone: FakeBackbone
+) -> None:
+    scheduler = make(max_delay=0.2)
+    for value in range(8):
+        scheduler.submit(Ticket(model, rows(value)))
+    caller.wait(8)
+    assert [len(values) for values, _ in backbone.passes] == [8]
+    scheduler.submit(Ticket(model, rows(9)))
+    caller.wait(9)
+    assert [len(values) for values, _ in backbone.passes] == [8, 1]
+
+
+def test_an_idle_runner_keeps_no_model_loaded(make: Make, caller: Caller, backbone: FakeBackbone) -> None:
+    import gc
+    import weakref
+
+    scheduler = make()
+    mortal = FakeModel("mortal", backbone, FakeGroup(), slot=1)
+    gone = weakref.ref(mortal)
+    scheduler.submit(Ticket(mortal, rows(1)))
+    caller.wait(1)
+    caller.deliveries.clear()
+    del mortal
+
+    def unloaded() -> bool:
+        gc.collect()
+        return gone() is None
+
+    _until(unloaded)
+
+
+@pytest.mark.parametrize("runners", [1, 3])
+def test_under_a_storm_every_request_is_answered_once_by_its_own_rows(
+    make: Make, caller: Caller, backbone: FakeBackbone, runners: int
+) -> None:
+    """Several submitting threads, models, sizes, lengths, cancels and poisoned rows at once."""
+    group = FakeGroup()
+    models = [FakeModel(f"m{i}", backbone, group, slot=i) for i in range(1, 6)]
+    scheduler = make(runners=runners)
+    expected: dict[int, list[list[float]] | None] = {}
+    cancelled: list[Ticket] = []
+    lock = threading.Lock()
+
+    def submit(seed: int) -> None:
+        random = np.random.default_rng(seed)
+        for i in range(80):
+            chosen = models[int(random.integers(5))]
+            values = [float(v) for v in random.integers(0, 50, int(random.integers(1, 6)))]
+            poisoned = random.random() < 0.05
+            if poisoned:
+                values[0] = POISON
+            ticket = Ticket(chosen, rows(*values, length=int(random.integers(1, 60))), context=(seed, i))
+            with lock:
+                expected[id(ticket)] = None if poisoned else [[v * chosen.slot] for v in values]
+                kept.append(ticket)
+            scheduler.submit(ticket)
+            if random.random() < 0.05:
+                ticket.cancelled = True
+                with lock:
+                    cancelled.append(ticket)
+
+    kept: list[Ticket] = []
+    threads = [threading.Thread(target=submit, args=(seed,)) for seed in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert scheduler.drain(30)
+    delivered = caller.tickets
+    assert len({id(t) for t in delivered}) == len(delivered)
+    assert {id(t) for t in kept} - {id(t) for t in delivered} <= {id(t) for t in cancelled}
+    for ticket in delivered:
+        wanted = expected[id(ticket)]
+        if wanted is None:
+            assert isinstance(ticket.result, HeadstockError)
+        else:
+            assert isinstance(ticket.result, np.ndarray)
+            assert ticket.result.tolist() == wanted
+    _until(lambda: scheduler.statistics().queued_rows == scheduler.statistics().queued_tokens == 0)
+    counted = scheduler.statistics().models.values()
+    assert sum(m.requests + m.failed + m.cancelled for m in counted) == len(kept)
+
+
+def _until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it never came true"
+        time.sleep(0.001)
