@@ -26,9 +26,12 @@ def format_option(command: F) -> F:
 
 def table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Columns padded with two spaces between them, no borders; control characters are made visible."""
-    cells = [[_visible(c) for c in row] for row in rows]
+    cells = [[visible(c) for c in row] for row in rows]
     widths = [max(len(r[i]) for r in [list(headers), *cells]) for i in range(len(headers))]
-    lines = ["  ".join(c.ljust(w) for c, w in zip(r, widths, strict=True)).rstrip() for r in [list(headers), *cells]]
+    lines = [
+        "  ".join(c.ljust(w) for c, w in zip(r, widths, strict=True)).rstrip()
+        for r in [list(headers), *cells]
+    ]
     return "\n".join(lines)
 
 
@@ -63,6 +66,7 @@ def human_size(size: int) -> str:
     raise AssertionError("this is a bug: the loop always returns")
 
 
-def _visible(text: str) -> str:
+def visible(text: str) -> str:
+    """The text with control characters spelled out, so that printing it does nothing but print."""
     # A model card or a label may hold terminal escapes; a listing must never execute them.
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)

@@ -1,0 +1,6 @@
+"""The schema revision that this version reads and writes; kept apart so that checking it imports nothing."""
+
+from __future__ import annotations
+
+HEAD = "0001"
+"""Newest migration in `migrations/versions`."""

@@ -1,0 +1,32 @@
+"""`headstock promote`: point an alias at a version."""
+
+from __future__ import annotations
+
+import click
+
+from headstock.names import Reference, check_alias
+from headstock.records import PRODUCTION
+
+
+@click.command("promote")
+@click.argument("reference", metavar="NAME[:VERSION|:ALIAS]")
+@click.argument("alias", default=PRODUCTION)
+@click.option("--reason", default="", help="Why; kept in the alias's history.")
+def command(reference: str, alias: str, reason: str) -> None:
+    """Move an alias (default: production) to a version.
+
+    NAME alone means its newest version. Servers that run follow without a restart.
+    """
+    from headstock.catalogue import Catalogue
+
+    wanted = Reference.parse(reference)
+    check_alias(alias)
+    with Catalogue.open(create=False) as catalogue:
+        # Without a selector the newest is meant: "production" would promote what is promoted already.
+        version = catalogue.version(wanted) if wanted.selector else catalogue.newest(wanted.name)
+        change = catalogue.promote(version.name, version.number, alias, reason=reason)
+    if change.previous == change.number:
+        click.echo(f"{change.name}:{alias} stays at version {change.number}")
+    else:
+        before = "new" if change.previous is None else f"was version {change.previous}"
+        click.echo(f"{change.name}:{alias} is now version {change.number} ({before})")
