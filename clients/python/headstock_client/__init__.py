@@ -1,1 +1,52 @@
-"""Light client for a Headstock server."""
+"""Light client for a Headstock server, or any other that speaks the Open Inference Protocol over gRPC.
+
+It needs grpcio, protobuf and numpy, and nothing of the zoo but its generated messages.
+
+    with Client("127.0.0.1:8081") as client:
+        for answer in client.classify("sentiment", ["great, thanks", "still broken"]):
+            print(answer.label, answer.score)
+"""
+
+from headstock_client.aio import AsyncClient
+from headstock_client.client import Client
+from headstock_client.errors import (
+    ClientError,
+    DeadlineExceeded,
+    FailedPrecondition,
+    InvalidRequest,
+    NotFound,
+    Overloaded,
+    ServerError,
+    Unavailable,
+    Unsupported,
+)
+from headstock_client.retry import RetryPolicy
+from headstock_client.types import (
+    BackboneStatistics,
+    Classification,
+    InferResult,
+    ModelMetadata,
+    ModelState,
+    TensorMetadata,
+)
+
+__all__ = [
+    "AsyncClient",
+    "BackboneStatistics",
+    "Classification",
+    "Client",
+    "ClientError",
+    "DeadlineExceeded",
+    "FailedPrecondition",
+    "InferResult",
+    "InvalidRequest",
+    "ModelMetadata",
+    "ModelState",
+    "NotFound",
+    "Overloaded",
+    "RetryPolicy",
+    "ServerError",
+    "TensorMetadata",
+    "Unavailable",
+    "Unsupported",
+]

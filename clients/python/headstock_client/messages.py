@@ -1,0 +1,177 @@
+"""Requests to bytes and bytes to answers; shared by the sync and the async client."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from struct import Struct
+
+import numpy as np
+
+from headstock.oip import open_inference_grpc_pb2 as pb
+from headstock.v1 import zoo_pb2
+from headstock_client.types import (
+    Array,
+    BackboneStatistics,
+    Classification,
+    InferResult,
+    Input,
+    ModelMetadata,
+    ModelState,
+    TensorMetadata,
+)
+
+_OIP = "/inference.GRPCInferenceService/"
+INFER = _OIP + "ModelInfer"
+METADATA = _OIP + "ModelMetadata"
+CONFIG = _OIP + "ModelConfig"
+INDEX = _OIP + "RepositoryIndex"
+SERVER_READY = _OIP + "ServerReady"
+MODEL_READY = _OIP + "ModelReady"
+BACKBONES = "/headstock.v1.Zoo/BackboneStatistics"
+
+_LENGTH = Struct("<I")
+_DATATYPES = {
+    "?": "BOOL",
+    "u1": "UINT8",
+    "u2": "UINT16",
+    "u4": "UINT32",
+    "u8": "UINT64",
+    "i1": "INT8",
+    "i2": "INT16",
+    "i4": "INT32",
+    "i8": "INT64",
+    "f2": "FP16",
+    "f4": "FP32",
+    "f8": "FP64",
+}
+_DTYPES = {name: np.dtype("<" + code if code != "?" else code) for code, name in _DATATYPES.items()}
+
+
+def infer_request(
+    model: str, inputs: Mapping[str, Input], outputs: Sequence[str] | None, version: str, request_id: str
+) -> bytes:
+    """An encoded ModelInferRequest with raw contents; raises `TypeError` for what is no tensor."""
+    request = pb.ModelInferRequest(model_name=model, model_version=version, id=request_id)
+    for name, value in inputs.items():
+        datatype, shape, raw = _encode(name, value)
+        request.inputs.add(name=name, datatype=datatype, shape=shape)
+        request.raw_input_contents.append(raw)
+    for name in outputs or ():
+        request.outputs.add(name=name)
+    return request.SerializeToString()
+
+
+def infer_result(data: bytes) -> InferResult:
+    """The answer in an encoded ModelInferResponse."""
+    response = pb.ModelInferResponse.FromString(data)
+    tensors = {
+        tensor.name: _decode(tensor.datatype, tuple(tensor.shape), raw)
+        for tensor, raw in zip(response.outputs, response.raw_output_contents, strict=True)
+    }
+    truncated = response.parameters["truncated_rows"].int64_param if response.parameters else 0
+    return InferResult(tensors, response.model_name, response.model_version, response.id, truncated)
+
+
+def texts_input(texts: Sequence[str]) -> dict[str, Input]:
+    """The raw input of text models; a lone string is refused, for it would be read letter by letter."""
+    if isinstance(texts, (str, bytes)):
+        raise TypeError(f"texts is one {type(texts).__name__}; expected a list of texts")
+    return {"text": list(texts)}
+
+
+def classifications(result: InferResult, labels: Sequence[str]) -> list[Classification]:
+    """One answer for each row."""
+    winners = [label.decode() for label in result.outputs["label"]]
+    rows = result.outputs["probabilities"].tolist()
+    return [Classification(w, dict(zip(labels, row, strict=True))) for w, row in zip(winners, rows, strict=True)]
+
+
+def model_request(kind: str, model: str, version: str) -> bytes:
+    """An encoded request of RPC `kind` that names one model."""
+    types = {
+        METADATA: pb.ModelMetadataRequest,
+        CONFIG: pb.ModelConfigRequest,
+        MODEL_READY: pb.ModelReadyRequest,
+    }
+    return types[kind](name=model, version=version).SerializeToString()
+
+
+def labels_of(data: bytes) -> tuple[str, ...]:
+    """Class names out of an encoded ModelConfigResponse; empty for a model without classes."""
+    parameters = pb.ModelConfigResponse.FromString(data).config.parameters
+    return tuple(json.loads(parameters["labels"].string_value)) if "labels" in parameters else ()
+
+
+def metadata(data: bytes) -> ModelMetadata:
+    """An encoded ModelMetadataResponse."""
+    response = pb.ModelMetadataResponse.FromString(data)
+    return ModelMetadata(
+        name=response.name,
+        versions=tuple(response.versions),
+        platform=response.platform,
+        inputs=tuple(TensorMetadata(t.name, t.datatype, tuple(t.shape)) for t in response.inputs),
+        outputs=tuple(TensorMetadata(t.name, t.datatype, tuple(t.shape)) for t in response.outputs),
+    )
+
+
+def index(data: bytes) -> list[ModelState]:
+    """An encoded RepositoryIndexResponse."""
+    models = pb.RepositoryIndexResponse.FromString(data).models
+    return [ModelState(m.name, m.version, m.state, m.reason) for m in models]
+
+
+def is_ready(data: bytes) -> bool:
+    """An encoded ServerReadyResponse or ModelReadyResponse, which are equal on the wire."""
+    return pb.ServerReadyResponse.FromString(data).ready
+
+
+def backbone_statistics(data: bytes) -> list[BackboneStatistics]:
+    """An encoded BackboneStatisticsResponse."""
+    return [
+        BackboneStatistics(
+            backbone=row.backbone,
+            device=row.device,
+            passes=row.passes,
+            mixed_passes=row.mixed_passes,
+            rows=row.rows,
+            requests=row.requests,
+            tokens_real=row.tokens_real,
+            tokens_padded=row.tokens_padded,
+            queued_rows=row.queued_rows,
+        )
+        for row in zoo_pb2.BackboneStatisticsResponse.FromString(data).backbones
+    ]
+
+
+def _encode(name: str, value: Input) -> tuple[str, tuple[int, ...], bytes]:
+    array = value if isinstance(value, np.ndarray) else np.array(value, dtype=object)
+    if array.dtype.kind in "OUS":
+        elements = [_element(name, element) for element in array.ravel().tolist()]
+        raw = b"".join(part for element in elements for part in (_LENGTH.pack(len(element)), element))
+        return "BYTES", array.shape, raw
+    datatype = _DATATYPES.get(array.dtype.str[1:] if array.dtype.kind != "b" else "?")
+    if datatype is None:
+        raise TypeError(f"input {name!r} has dtype {array.dtype}; expected one of {', '.join(_DTYPES)} or texts")
+    return datatype, array.shape, array.astype(_DTYPES[datatype], copy=False).tobytes()
+
+
+def _element(name: str, element: object) -> bytes:
+    if isinstance(element, str):
+        return element.encode()
+    if isinstance(element, bytes):
+        return element
+    raise TypeError(f"input {name!r} holds a {type(element).__name__}; expected texts, bytes or a numeric array")
+
+
+def _decode(datatype: str, shape: tuple[int, ...], raw: bytes) -> Array:
+    if datatype != "BYTES":
+        return np.frombuffer(raw, dtype=_DTYPES[datatype]).reshape(shape)
+    elements, at = [], 0
+    while at < len(raw):
+        start = at + _LENGTH.size
+        at = start + _LENGTH.unpack_from(raw, at)[0]
+        elements.append(raw[start:at])
+    result = np.empty(len(elements), dtype=object)
+    result[:] = elements
+    return result.reshape(shape)

@@ -1,0 +1,97 @@
+"""What the client takes and gives back: plain frozen data and numpy arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy.typing as npt
+
+Array: TypeAlias = npt.NDArray[Any]
+Input: TypeAlias = "Array | Sequence[str] | Sequence[bytes]"
+"""A numeric tensor, or texts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Classification:
+    """The answer for one text."""
+
+    label: str
+    """The most probable class."""
+    probabilities: Mapping[str, float]
+    """Every class, in the model's order; they sum to 1."""
+
+    @property
+    def score(self) -> float:
+        """Probability of `label`."""
+        return self.probabilities[self.label]
+
+
+@dataclass(frozen=True, slots=True)
+class InferResult:
+    """All outputs of one request."""
+
+    outputs: Mapping[str, Array]
+    """Arrays by name; numbers are read-only views, BYTES are object arrays of `bytes`."""
+    model_name: str
+    model_version: str
+    """The version that answered, also when an alias was asked for."""
+    id: str
+    truncated_rows: int = 0
+    """Rows that were longer than the model reads and were cut."""
+
+
+@dataclass(frozen=True, slots=True)
+class TensorMetadata:
+    """A model's input or output."""
+
+    name: str
+    datatype: str
+    """`FP32`, `INT64`, `BYTES`..."""
+    shape: tuple[int, ...]
+    """-1 where the size varies; axis 0 is the batch."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelMetadata:
+    """What a model takes and answers."""
+
+    name: str
+    versions: tuple[str, ...]
+    """Newest first."""
+    platform: str
+    inputs: tuple[TensorMetadata, ...]
+    outputs: tuple[TensorMetadata, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelState:
+    """One row of the server's index."""
+
+    name: str
+    version: str
+    state: str
+    """`READY`, `LOADING` or `UNAVAILABLE`."""
+    reason: str
+    """Why it is not ready."""
+
+
+@dataclass(frozen=True, slots=True)
+class BackboneStatistics:
+    """What one backbone has done since the server started."""
+
+    backbone: str
+    """Digest."""
+    device: str
+    passes: int
+    """Times the graph ran."""
+    mixed_passes: int
+    """Passes that held rows of more than one model."""
+    rows: int
+    requests: int
+    tokens_real: int
+    """Tokens that callers sent."""
+    tokens_padded: int
+    """Tokens that the graph computed, padding included."""
+    queued_rows: int

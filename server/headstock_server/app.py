@@ -1,0 +1,123 @@
+"""Wires catalogue, repository, scheduler, data plane and transport into one server, and takes it down again."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import signal
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+from headstock.catalogue import Catalogue
+from headstock.errors import HeadstockError
+from headstock.settings import Settings
+from headstock_server.dataplane.infer import DataPlane
+from headstock_server.dataplane.limits import Limits
+from headstock_server.dataplane.waiters import Waiters
+from headstock_server.engine import Engine, EngineOptions
+from headstock_server.repository import Repository
+from headstock_server.scheduler import Scheduler, SchedulerOptions
+from headstock_server.transport.bind import check_bind
+from headstock_server.transport.server import GrpcServer
+
+log = logging.getLogger("headstock.server")
+
+
+@dataclass(frozen=True, slots=True)
+class ServeOptions:
+    """How one server runs."""
+
+    bind: str = "127.0.0.1:8081"
+    """`HOST:PORT` or `unix:PATH`; port 0 takes any free one."""
+    insecure_bind: bool = False
+    """Allow an address that other machines can reach."""
+    models: Sequence[str] = ()
+    """Entries to serve; none given: all of them."""
+    strict: bool = False
+    """Refuse to start when a model cannot be loaded, instead of serving the others."""
+    grace: float = 30.0
+    """Seconds that accepted requests get when the server stops."""
+    lame_duck: float = 0.3
+    """Seconds for which new requests are refused in so many words before the port closes: what arrives at a closing
+    gRPC server is cancelled without a reason, and watchers of the health need a moment to see it."""
+    engine: EngineOptions = field(default_factory=EngineOptions)
+    scheduler: SchedulerOptions = field(default_factory=SchedulerOptions)
+    limits: Limits = field(default_factory=Limits)
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A server that listens."""
+
+    address: str
+    """`HOST:PORT` with the real port."""
+    plane: DataPlane
+    scheduler: Scheduler
+    repository: Repository
+
+
+@asynccontextmanager
+async def running(settings: Settings, options: ServeOptions | None = None) -> AsyncIterator[Running]:
+    """A server for as long as the block runs; leaving it drains: no new requests, every accepted one answered."""
+    options = options or ServeOptions()
+    check_bind(options.bind, insecure=options.insecure_bind)
+    loop = asyncio.get_running_loop()
+    waiters = Waiters(loop)
+    with Catalogue.open(settings, create=False) as catalogue:
+        repository = await loop.run_in_executor(None, _open_repository, catalogue, options)
+        scheduler = Scheduler(waiters.deliver, options.scheduler)
+        plane = DataPlane(catalogue, repository, scheduler, waiters, options.limits)
+        try:
+            server = GrpcServer(plane)
+            port = await server.start(options.bind)
+            yield Running(_address(options.bind, port), plane, scheduler, repository)
+            await _drain(plane, server, options)
+        finally:
+            await loop.run_in_executor(None, scheduler.close)
+            plane.close()
+            await loop.run_in_executor(None, repository.close)
+
+
+async def serve(settings: Settings, options: ServeOptions, announce: Callable[[str], None]) -> None:
+    """Serve until SIGTERM or SIGINT; `announce` is called with the address once requests are taken."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with running(settings, options) as server:
+        # What start-up made stays until the end; a full collection that walked it would stop every request for tens of
+        # milliseconds.
+        gc.collect()
+        gc.freeze()
+        announce(server.address)
+        await stop.wait()
+        log.info("stopping: finishing what was accepted")
+
+
+def _open_repository(catalogue: Catalogue, options: ServeOptions) -> Repository:
+    repository = Repository(catalogue, Engine(options.engine), options.models or None, strict=options.strict)
+    try:
+        repository.start()
+        repository.wait()
+    except HeadstockError:
+        repository.close()
+        raise
+    return repository
+
+
+async def _drain(plane: DataPlane, server: GrpcServer, options: ServeOptions) -> None:
+    lame_duck = asyncio.create_task(asyncio.sleep(options.lame_duck))
+    try:
+        async with asyncio.timeout(options.grace):
+            await plane.drain()
+    except TimeoutError:
+        log.warning("some requests were not answered within %.0f s", options.grace)
+    await lame_duck
+    # What is answered may still be on its way through the sockets.
+    await server.stop(1.0)
+
+
+def _address(bind: str, port: int) -> str:
+    return bind if bind.startswith("unix:") else f"{bind.rpartition(':')[0]}:{port}"

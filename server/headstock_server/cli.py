@@ -1,0 +1,68 @@
+"""`headstock serve`."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from typing import Any
+
+import click
+
+MIB = 1 << 20
+
+
+@click.command("serve")
+@click.option(
+    "--bind", default="127.0.0.1:8081", show_default=True, metavar="HOST:PORT", help="Port 0 takes any free one."
+)
+@click.option("--insecure-bind", is_flag=True, help="Allow a --bind that other machines can reach, without encryption.")
+@click.option("--models", metavar="NAME,NAME", help="Serve these and no others.")
+@click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
+@click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True, help="Threads of one pass.")
+@click.option("--runners", type=click.IntRange(min=1), default=1, show_default=True, help="Passes at one time.")
+@click.option(
+    "--max-queue-rows", type=click.IntRange(min=1), default=4096, show_default=True, help="Rows that may wait."
+)
+@click.option(
+    "--max-message-mib", type=click.IntRange(1, 1024), default=16, show_default=True, help="Largest request in MiB."
+)
+@click.option("--strict", is_flag=True, help="Do not start if a model cannot be loaded.")
+def serve(
+    bind: str,
+    insecure_bind: bool,
+    models: str | None,
+    device: Any,
+    threads: int,
+    runners: int,
+    max_queue_rows: int,
+    max_message_mib: int,
+    strict: bool,
+) -> None:
+    """Serve models over gRPC until SIGTERM.
+
+    Rows of all models that stand on one backbone share its passes. Promoting an alias takes effect without a restart.
+    """
+    # Heads are small products on a runner's thread: numpy's own thread pool would spin beside the graph's threads.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    from headstock.settings import Settings
+    from headstock_server import app
+    from headstock_server.dataplane.limits import Limits
+    from headstock_server.engine import EngineOptions
+    from headstock_server.scheduler import SchedulerOptions
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    options = app.ServeOptions(
+        bind=bind,
+        insecure_bind=insecure_bind,
+        models=tuple(name.strip() for name in (models or "").split(",") if name.strip()),
+        strict=strict,
+        engine=EngineOptions(device=device, threads=threads),
+        scheduler=SchedulerOptions(runners=runners, queue_rows=max_queue_rows),
+        limits=Limits(message_bytes=max_message_mib * MIB),
+    )
+    asyncio.run(app.serve(Settings.from_environment(), options, _announce))
+
+
+def _announce(address: str) -> None:
+    click.echo(f"listening on {address}")

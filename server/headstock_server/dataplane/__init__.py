@@ -1,0 +1,1 @@
+"""What a request means, whatever transport brought it: validate, preprocess, enqueue, postprocess."""

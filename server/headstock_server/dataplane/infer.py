@@ -1,0 +1,178 @@
+"""One inference: resolve the model, make rows, wait for the scheduler, postprocess."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from time import monotonic_ns
+from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
+
+from headstock import postprocess
+from headstock.errors import HeadstockError, InvalidInput, Unavailable
+from headstock.preprocess import Row
+from headstock_server.dataplane import answers, metadata, parameters, rows
+from headstock_server.dataplane.limits import LimitExceeded, Limits
+from headstock_server.dataplane.messages import InferRequest, InferResponse
+from headstock_server.dataplane.metadata import ModelDescription
+from headstock_server.dataplane.statistics import BackboneReport, ModelReport, Statistics
+from headstock_server.dataplane.waiters import Waiters
+from headstock_server.scheduler import Scheduler, Ticket
+
+if TYPE_CHECKING:
+    from headstock.catalogue import Catalogue
+    from headstock_server.engine import LoadedBackbone
+    from headstock_server.repository import IndexRow, LoadedModel, Repository
+
+_INLINE_BYTES = 2000
+"""Texts of this size in all take about a millisecond to tokenise, which is less than a thread's hand-over costs the
+requests behind it; longer ones would hold up the event loop."""
+
+
+class DataPlane:
+    """Answers requests. All methods run on the event loop; what would block it goes to a small thread pool."""
+
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        repository: Repository,
+        scheduler: Scheduler,
+        waiters: Waiters,
+        limits: Limits | None = None,
+    ) -> None:
+        """Serve the models of `repository` through `scheduler`, which delivers to `waiters`."""
+        self.limits = limits or Limits()
+        self.draining = False
+        self._catalogue = catalogue
+        self._repository = repository
+        self._scheduler = scheduler
+        self._waiters = waiters
+        self._statistics = Statistics()
+        # Weak, so that a backbone which no model needs any more can go.
+        self._inputs: WeakKeyDictionary[LoadedBackbone, rows.Inputs] = WeakKeyDictionary()
+        self._accepted = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._pool = ThreadPoolExecutor(2, thread_name_prefix="headstock-plane")
+
+    async def infer(self, request: InferRequest) -> InferResponse:
+        """The answer to one request, by the version that its name and selector mean at this moment.
+
+        Raises a `HeadstockError`; cancelling the caller frees the queued rows.
+        """
+        if self.draining:
+            raise Unavailable("the server is stopping and takes no new requests")
+        self._accepted += 1
+        self._idle.clear()
+        try:
+            return await self._infer(request)
+        finally:
+            self._accepted -= 1
+            if self._accepted == 0:
+                self._idle.set()
+
+    async def drain(self) -> None:
+        """Take no new requests and wait until the accepted ones are answered."""
+        self.draining = True
+        await self._idle.wait()
+
+    def close(self) -> None:
+        """Stop the thread pool."""
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def ready(self, name: str, version: str = "") -> bool:
+        """True if the model is loaded and requests are taken."""
+        return not self.draining and self._repository.resolve(name, version) is not None
+
+    def known(self, name: str) -> bool | None:
+        """True if the model answers, False if it is loaded but the server drains, None if it is not loaded."""
+        return None if self._repository.resolve(name, "") is None else not self.draining
+
+    async def describe(self, name: str, version: str) -> ModelDescription:
+        """What the model says about itself; loads it if need be."""
+        model = await self._model(name, version)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._pool, metadata.describe, self._catalogue, model)
+
+    async def index(self) -> Sequence[IndexRow]:
+        """What the catalogue holds and what of it is loaded."""
+        return await asyncio.get_running_loop().run_in_executor(self._pool, self._repository.index)
+
+    async def model_reports(self, name: str, version: str) -> list[ModelReport]:
+        """Statistics of one version, of all versions of a name, or of all models; also of those never asked for."""
+        for loaded in self._repository.loaded() if not name else [await self._model(name, version)]:
+            self._statistics.of(loaded)
+        reports = self._statistics.models(self._scheduler.statistics())
+        if not name:
+            return reports
+        number = (await self._model(name, version)).number if version else None
+        return [r for r in reports if r.name == name and number in (None, r.number)]
+
+    def backbone_reports(self) -> list[BackboneReport]:
+        """Statistics of every backbone that is loaded or has run."""
+        lanes = [model.backbone.lane for model in self._repository.loaded()]
+        return self._statistics.backbones(self._scheduler.statistics(), lanes)
+
+    async def _infer(self, request: InferRequest) -> InferResponse:
+        started = monotonic_ns()
+        if len(request.id) > self.limits.id_length:
+            raise LimitExceeded(
+                f"the request id has {len(request.id)} characters; expected at most {self.limits.id_length}"
+            )
+        deadline = request.deadline
+        if request.parameters:
+            deadline = parameters.deadline_of(request.parameters, deadline)
+        model = await self._model(request.model, request.version)
+        counters = self._statistics.of(model)
+        try:
+            answers.check_outputs(model.outputs, request.outputs)
+            ticket = Ticket(model, await self._rows(model, request), deadline)
+            raw = await self._waiters.run(self._scheduler, ticket)
+            tensors = postprocess.apply(model.head.postprocess, raw)
+        except (HeadstockError, asyncio.CancelledError):
+            counters.failed(monotonic_ns() - started)
+            raise
+        response = InferResponse(
+            model.name,
+            str(model.number),
+            request.id,
+            answers.answers_of(model.outputs, request.outputs, tensors),
+        )
+        truncated = sum([row.truncated for row in ticket.rows])
+        if truncated:
+            response.parameters["truncated_rows"] = truncated
+        counters.succeeded(ticket, started, monotonic_ns())
+        return response
+
+    async def _rows(self, model: LoadedModel, request: InferRequest) -> list[Row]:
+        backbone = model.backbone
+        inputs = self._inputs.get(backbone)
+        if inputs is None:
+            inputs = self._inputs[backbone] = rows.Inputs(backbone.preprocessor)
+        if rows.raw_size(request) <= _INLINE_BYTES:
+            return inputs.rows(request, self.limits)
+        return await asyncio.get_running_loop().run_in_executor(self._pool, inputs.rows, request, self.limits)
+
+    async def _model(self, name: str, version: str) -> LoadedModel:
+        loaded = self._repository.resolve(name, version)
+        if loaded is None:
+            self._check_name(name, version)
+            loop = asyncio.get_running_loop()
+            loaded = await loop.run_in_executor(self._pool, self._repository.ensure, name, version)
+        return loaded
+
+    def _check_name(self, name: str, version: str) -> None:
+        if not name:
+            raise InvalidInput("the request names no model; expected model_name")
+        if ":" in name:
+            raise InvalidInput(
+                f"model name {name[:80]!r} holds a colon; expected the name alone, and the version beside it",
+                fix=f"model_name {name.partition(':')[0][:80]!r}, model_version {name.partition(':')[2][:80]!r}",
+            )
+        for what, text in (("model name", name), ("model version", version)):
+            if len(text) > self.limits.name_length or not text.isprintable():
+                raise InvalidInput(
+                    f"{what} {text[:40]!r} is not allowed; "
+                    f"expected at most {self.limits.name_length} printable characters"
+                )

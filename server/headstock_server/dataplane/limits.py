@@ -1,0 +1,44 @@
+"""How much one request may ask for; every limit is checked before it costs memory or time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from headstock.errors import InvalidInput
+
+MIB = 1 << 20
+
+
+class LimitExceeded(InvalidInput):
+    """The request is larger than this server accepts; sending it again does not help, sending less does."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Caps on one request."""
+
+    message_bytes: int = 16 * MIB
+    """Encoded request, after decompression."""
+    inputs: int = 64
+    """Input tensors, and raw contents."""
+    outputs: int = 64
+    """Requested outputs."""
+    parameters: int = 64
+    """Parameters of the request, and of each tensor."""
+    elements: int = MIB
+    """Elements of typed contents over all inputs: a byte on the wire can become 36 in memory."""
+    dims: int = 64
+    """Axes of a shape, over all inputs of the request."""
+    rows: int = 1024
+    """Rows (first axis) of one request."""
+    text_bytes: int = MIB
+    """Bytes of all texts of one request; the preprocessing has a limit of its own for each."""
+    name_length: int = 256
+    """Characters of a model name or version."""
+    id_length: int = 256
+    """Characters of the request id, which the response echoes."""
+
+    def check_count(self, what: str, count: int, cap: int) -> None:
+        """Raise `LimitExceeded` if `count` is above `cap`."""
+        if count > cap:
+            raise LimitExceeded(f"the request holds {count} {what}; expected at most {cap}")

@@ -1,0 +1,60 @@
+"""What a loaded model says about itself: tensors, versions, digests, declared licences."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from headstock.digest import Digest
+from headstock.records import Evidence, TensorSpec
+
+if TYPE_CHECKING:
+    from headstock.catalogue import Catalogue
+    from headstock_server.repository import LoadedModel
+
+PLATFORM = "headstock_onnxruntime"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelDescription:
+    """One version of a model, for metadata and configuration."""
+
+    name: str
+    number: int
+    versions: tuple[int, ...]
+    """All versions of the entry, newest first."""
+    raw_input: TensorSpec
+    tensor_inputs: tuple[TensorSpec, ...]
+    """May be sent, together, instead of the raw input."""
+    outputs: tuple[TensorSpec, ...]
+    backbone: Digest
+    family: str
+    head: Digest
+    head_type: str
+    evidence: tuple[Evidence, ...]
+    """What each source declares about the licence of the backbone or the head; never a conclusion."""
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Class names, where the model has them."""
+        return next((spec.labels for spec in self.outputs if spec.labels), ())
+
+
+def describe(catalogue: Catalogue, model: LoadedModel) -> ModelDescription:
+    """Reads the catalogue, so it blocks."""
+    preprocessor = model.backbone.preprocessor
+    backbone = model.backbone.digest
+    statements = [e for digest in (backbone, model.head_digest) for e in catalogue.evidence(digest)]
+    return ModelDescription(
+        name=model.name,
+        number=model.number,
+        versions=tuple(v.number for v in catalogue.versions(model.name)),
+        raw_input=preprocessor.raw_input,
+        tensor_inputs=preprocessor.tensor_inputs,
+        outputs=model.outputs,
+        backbone=backbone,
+        family=model.backbone.identity.family,
+        head=model.head_digest,
+        head_type=model.head.type,
+        evidence=tuple(e for e in statements if e.field == "licence"),
+    )

@@ -1,0 +1,48 @@
+"""Request parameters that have a meaning; others are refused, for ignoring one would answer another question."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+
+from headstock.errors import InvalidInput, Unsupported
+from headstock_server.dataplane.messages import ParameterValue
+
+KNOWN = (
+    "timeout",
+    "priority",
+    "sequence_id",
+    "sequence_start",
+    "sequence_end",
+    "headers",
+    "binary_data_output",
+)
+"""`timeout` in microseconds bounds the wait. `priority` is accepted and checked; rows of all priorities are
+scheduled alike. Sequences are refused unless empty. `headers` and `binary_data_output` change nothing over gRPC."""
+
+_RESERVED = "triton_"
+
+
+def deadline_of(parameters: Mapping[str, ParameterValue], deadline: float | None) -> float | None:
+    """The earlier of the call's deadline and its `timeout`, in monotonic seconds; None for neither.
+
+    Raises `InvalidInput` for a parameter that is not known or has the wrong type, `Unsupported` for sequences.
+    """
+    for key, value in parameters.items():
+        _check(key, value)
+    timeout = parameters.get("timeout", 0)
+    if not timeout:
+        return deadline
+    wanted = time.monotonic() + int(timeout) / 1e6
+    return wanted if deadline is None else min(deadline, wanted)
+
+
+def _check(key: str, value: ParameterValue) -> None:
+    if key.startswith(_RESERVED):
+        raise InvalidInput(f"parameter {key[:80]!r} is reserved by the protocol; expected one of {list(KNOWN)}")
+    if key not in KNOWN:
+        raise InvalidInput(f"parameter {key[:80]!r} is not known; expected one of {list(KNOWN)}")
+    if key in ("timeout", "priority") and (isinstance(value, bool) or not isinstance(value, int) or value < 0):
+        raise InvalidInput(f"parameter {key!r} is {value!r}; expected an integer of 0 or more")
+    if key.startswith("sequence_") and value not in (0, "", "0", False):
+        raise Unsupported(f"parameter {key!r} is {value!r}, but no model here keeps state between requests")

@@ -1,0 +1,156 @@
+"""What happened to each model's requests outside the scheduler, and the reports made of both halves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from headstock_server.repository import LoadedModel
+    from headstock_server.scheduler import (
+        BackboneStatistics,
+        BatchStatistics,
+        LaneKey,
+        ModelStatistics,
+        SchedulerStatistics,
+        Ticket,
+    )
+
+
+@dataclass(slots=True)
+class Counters:
+    """Sums over one model version's requests since the server started; durations in nanoseconds."""
+
+    backbone: str
+    """Digest."""
+    requests: int = 0
+    """Requests answered."""
+    success_ns: int = 0
+    failures: int = 0
+    """Requests refused, failed, expired or cancelled."""
+    fail_ns: int = 0
+    input_ns: int = 0
+    """Validating and preprocessing."""
+    output_ns: int = 0
+    """From the end of the last pass to the finished answer."""
+
+    def succeeded(self, ticket: Ticket, started: int, finished: int) -> None:
+        """Count one answered request; times from `monotonic_ns`."""
+        self.requests += 1
+        self.success_ns += finished - started
+        self.input_ns += ticket.timings.submitted_ns - started
+        self.output_ns += finished - ticket.timings.finished_ns
+
+    def failed(self, duration: int) -> None:
+        """Count one request that got no answer."""
+        self.failures += 1
+        self.fail_ns += duration
+
+
+class Statistics:
+    """Counters by model name and version number. Event loop only."""
+
+    def __init__(self) -> None:
+        """Nothing counted yet."""
+        self._counters: dict[tuple[str, int], Counters] = {}
+
+    def of(self, model: LoadedModel) -> Counters:
+        """The counters of one version, made on first use."""
+        key = (model.name, model.number)
+        counters = self._counters.get(key)
+        if counters is None:
+            counters = self._counters[key] = Counters(model.backbone.digest)
+        return counters
+
+    def models(self, scheduler: SchedulerStatistics) -> list[ModelReport]:
+        """Every version that was ever asked for, by name and number."""
+        return [
+            _model_report(name, number, self._counters[name, number], scheduler.models.get((name, number)))
+            for name, number in sorted(self._counters)
+        ]
+
+    def backbones(self, scheduler: SchedulerStatistics, loaded: Iterable[LaneKey]) -> list[BackboneReport]:
+        """Every lane that is loaded or has run."""
+        lanes = sorted({*loaded, *scheduler.backbones})
+        return [self._backbone_report(lane, scheduler.backbones.get(lane)) for lane in lanes]
+
+    def _backbone_report(self, lane: LaneKey, seen: BackboneStatistics | None) -> BackboneReport:
+        return BackboneReport(
+            digest=lane.backbone,
+            device=lane.device,
+            passes=seen.passes if seen else 0,
+            mixed_passes=seen.mixed_passes if seen else 0,
+            rows=seen.rows if seen else 0,
+            requests=sum(c.requests for c in self._counters.values() if c.backbone == lane.backbone),
+            tokens_real=seen.real_tokens if seen else 0,
+            tokens_padded=seen.padded_tokens if seen else 0,
+            queued_rows=seen.queued_rows if seen else 0,
+            batches=seen.batches if seen else {},
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ModelReport:
+    """One model version: requests as callers saw them, passes as the scheduler did."""
+
+    name: str
+    number: int
+    requests: int
+    success_ns: int
+    failures: int
+    fail_ns: int
+    rows: int
+    """Rows that went through a backbone for it."""
+    passes: int
+    """Passes that held at least one of its rows."""
+    queue_ns: int
+    input_ns: int
+    """Validating, preprocessing and building graph inputs."""
+    infer_ns: int
+    output_ns: int
+    last_ms: int
+    """Milliseconds since the epoch of the latest pass; 0 before the first."""
+    batches: Mapping[int, BatchStatistics]
+    """By the model's own rows in a pass."""
+
+
+@dataclass(frozen=True, slots=True)
+class BackboneReport:
+    """One backbone's passes; `headstock.v1.BackboneStatistics` explains the fields."""
+
+    digest: str
+    device: str
+    passes: int
+    mixed_passes: int
+    rows: int
+    requests: int
+    tokens_real: int
+    tokens_padded: int
+    queued_rows: int
+    batches: Mapping[int, BatchStatistics]
+    """By rows of the pass."""
+
+    @property
+    def infer_ns(self) -> int:
+        """Time that the passes took."""
+        return sum(batch.infer_ns for batch in self.batches.values())
+
+
+def _model_report(name: str, number: int, counters: Counters, seen: ModelStatistics | None) -> ModelReport:
+    return ModelReport(
+        name=name,
+        number=number,
+        requests=counters.requests,
+        success_ns=counters.success_ns,
+        failures=counters.failures,
+        fail_ns=counters.fail_ns,
+        rows=seen.rows if seen else 0,
+        passes=seen.executions if seen else 0,
+        queue_ns=seen.queue_ns if seen else 0,
+        input_ns=counters.input_ns + (seen.input_ns if seen else 0),
+        infer_ns=seen.infer_ns if seen else 0,
+        output_ns=counters.output_ns,
+        last_ms=seen.last_ns // 1_000_000 if seen else 0,
+        batches=seen.batches if seen else {},
+    )

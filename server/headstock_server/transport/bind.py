@@ -1,0 +1,36 @@
+"""Which addresses the server may listen on: this machine, unless told otherwise in so many words."""
+
+from __future__ import annotations
+
+import ipaddress
+
+from headstock.errors import InvalidInput
+
+
+def check_bind(address: str, *, insecure: bool) -> str:
+    """Return `HOST:PORT` or `unix:PATH` unchanged; raises `InvalidInput`.
+
+    Without TLS and authentication, whoever reaches the port may use every model: other addresses than loopback need
+    `insecure`.
+    """
+    if address.startswith("unix:"):
+        return address
+    host, separator, port = address.rpartition(":")
+    if not separator or not host or not port.isdigit() or int(port) > 65535:
+        raise InvalidInput(f"bind address {address!r} is not HOST:PORT", fix="--bind 127.0.0.1:8081")
+    if not insecure and not _is_loopback(host.strip("[]")):
+        raise InvalidInput(
+            f"bind address {address!r} can be reached from other machines, and this server neither encrypts nor "
+            "asks who is calling",
+            fix="--bind 127.0.0.1:PORT, or --insecure-bind if the network around it is trusted",
+        )
+    return address
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

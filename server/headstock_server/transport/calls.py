@@ -1,0 +1,59 @@
+"""How every handler parses, answers and fails: raw bytes in, raw bytes out, one place for errors."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import NoReturn, TypeAlias, TypeVar
+
+import grpc
+from google.protobuf.message import DecodeError, Message
+
+from headstock.errors import InvalidInput, Unsupported
+from headstock_server.dataplane.limits import LimitExceeded
+from headstock_server.transport.status import failure_of
+
+# Quoted: these types take parameters in their stubs only.
+Context: TypeAlias = "grpc.aio.ServicerContext[bytes, bytes]"
+Handler: TypeAlias = "grpc.RpcMethodHandler[bytes, bytes]"
+Request = TypeVar("Request", bound=Message)
+
+_SMALL = 64 * 1024
+"""Bytes of the largest request but ModelInfer's: names and flags."""
+
+
+async def refuse(context: Context, error: Exception) -> NoReturn:
+    """End the call with the code, message and details that belong to `error`."""
+    failure = failure_of(error)
+    await context.abort(failure.code, failure.message, failure.trailers)
+
+
+def unary(parse: Callable[[bytes], Request], answer: Callable[[Request], Awaitable[Message]]) -> Handler:
+    """A handler for small messages."""
+
+    async def handle(data: bytes, context: Context) -> bytes:
+        try:
+            return (await answer(_parsed(parse, data))).SerializeToString()
+        except Exception as error:
+            await refuse(context, error)
+
+    return grpc.unary_unary_rpc_method_handler(handle)
+
+
+def unimplemented(method: str, reason: str, *, streams: bool = False) -> Handler:
+    """A handler that says why it does nothing, without parsing what was sent."""
+    error = Unsupported(f"{method} is not offered by this server: {reason}")
+
+    async def handle(_: object, context: Context) -> bytes:
+        await refuse(context, error)
+
+    make = grpc.stream_stream_rpc_method_handler if streams else grpc.unary_unary_rpc_method_handler
+    return make(handle)
+
+
+def _parsed(parse: Callable[[bytes], Request], data: bytes) -> Request:
+    if len(data) > _SMALL:
+        raise LimitExceeded(f"the request has {len(data)} bytes; expected at most {_SMALL}")
+    try:
+        return parse(data)
+    except DecodeError:
+        raise InvalidInput("the request is not a valid message of this method") from None

@@ -1,0 +1,101 @@
+"""The Open Inference Protocol service: one small method per RPC, each handing over to the data plane."""
+
+from __future__ import annotations
+
+import time
+
+import grpc
+
+from headstock import __version__
+from headstock.oip import open_inference_grpc_pb2 as pb
+from headstock_server.dataplane.infer import DataPlane
+from headstock_server.transport import describe
+from headstock_server.transport.calls import Context, Handler, refuse, unary, unimplemented
+from headstock_server.transport.codec import decode_request, encode_response
+
+SERVICE = "inference.GRPCInferenceService"
+
+_SHARED_MEMORY = "memory named by clients is a way into the server's address space; send raw contents"
+_UNIMPLEMENTED = {
+    "ModelStreamInfer": "send ModelInfer calls, which the server batches just as well",
+    "RepositoryModelLoad": "models load when they are first asked for",
+    "RepositoryModelUnload": "models are unloaded when the catalogue drops them",
+    "TraceSetting": "there is no tracing to set",
+    "LogSettings": "the log is set when the server starts",
+}
+
+
+class InferenceService:
+    """Handlers of `inference.GRPCInferenceService` over a data plane."""
+
+    def __init__(self, plane: DataPlane) -> None:
+        """Answer from `plane`."""
+        self._plane = plane
+
+    def handlers(self) -> dict[str, Handler]:
+        """Every RPC of the service by name; those that do not work say why."""
+        table = {
+            "ModelInfer": grpc.unary_unary_rpc_method_handler(self.model_infer),
+            "ServerLive": unary(pb.ServerLiveRequest.FromString, self.server_live),
+            "ServerReady": unary(pb.ServerReadyRequest.FromString, self.server_ready),
+            "ModelReady": unary(pb.ModelReadyRequest.FromString, self.model_ready),
+            "ServerMetadata": unary(pb.ServerMetadataRequest.FromString, self.server_metadata),
+            "ModelMetadata": unary(pb.ModelMetadataRequest.FromString, self.model_metadata),
+            "ModelConfig": unary(pb.ModelConfigRequest.FromString, self.model_config),
+            "ModelStatistics": unary(pb.ModelStatisticsRequest.FromString, self.model_statistics),
+            "RepositoryIndex": unary(pb.RepositoryIndexRequest.FromString, self.repository_index),
+        }
+        for method in pb.DESCRIPTOR.services_by_name["GRPCInferenceService"].methods:
+            if method.name not in table:
+                reason = _UNIMPLEMENTED.get(method.name, _SHARED_MEMORY)
+                table[method.name] = unimplemented(method.name, reason, streams=method.client_streaming)
+        return table
+
+    async def model_infer(self, data: bytes, context: Context) -> bytes:
+        """The hot path: no logging, no copies of tensors, one future."""
+        try:
+            request = decode_request(data, self._plane.limits)
+            remaining = context.time_remaining()
+            if remaining is not None:
+                request.deadline = time.monotonic() + remaining
+            return encode_response(await self._plane.infer(request))
+        except Exception as error:
+            await refuse(context, error)
+
+    async def server_live(self, _: pb.ServerLiveRequest) -> pb.ServerLiveResponse:
+        """Whoever reads this lives."""
+        return pb.ServerLiveResponse(live=True)
+
+    async def server_ready(self, _: pb.ServerReadyRequest) -> pb.ServerReadyResponse:
+        """False while draining."""
+        return pb.ServerReadyResponse(ready=not self._plane.draining)
+
+    async def model_ready(self, request: pb.ModelReadyRequest) -> pb.ModelReadyResponse:
+        """True if the model is loaded; asking loads nothing."""
+        return pb.ModelReadyResponse(ready=self._plane.ready(request.name, request.version))
+
+    async def server_metadata(self, _: pb.ServerMetadataRequest) -> pb.ServerMetadataResponse:
+        """Name, version, extensions that work."""
+        return pb.ServerMetadataResponse(name="headstock", version=__version__, extensions=describe.EXTENSIONS)
+
+    async def model_metadata(self, request: pb.ModelMetadataRequest) -> pb.ModelMetadataResponse:
+        """Loads the model if need be."""
+        return describe.metadata(await self._plane.describe(request.name, request.version))
+
+    async def model_config(self, request: pb.ModelConfigRequest) -> pb.ModelConfigResponse:
+        """Loads the model if need be."""
+        description = await self._plane.describe(request.name, request.version)
+        return pb.ModelConfigResponse(config=describe.config(description, self._plane.limits))
+
+    async def model_statistics(self, request: pb.ModelStatisticsRequest) -> pb.ModelStatisticsResponse:
+        """One model version, all versions of a name, or everything with the backbones."""
+        models = await self._plane.model_reports(request.name, request.version)
+        return describe.statistics(models, () if request.name else self._plane.backbone_reports())
+
+    async def repository_index(self, request: pb.RepositoryIndexRequest) -> pb.RepositoryIndexResponse:
+        """Models and their state; `ready` leaves out the others."""
+        response = pb.RepositoryIndexResponse()
+        for row in await self._plane.index():
+            if row.state == "READY" or not request.ready:
+                response.models.add(name=row.name, version=str(row.version), state=row.state, reason=row.reason)
+        return response

@@ -1,0 +1,1 @@
+"""Generated code of Headstock's own services; see scripts/protos.py."""
