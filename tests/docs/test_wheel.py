@@ -1,0 +1,57 @@
+"""The built wheel, not the checkout, is what users install: it must hold every package and the files they read."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel, built from this checkout with the tools of this environment."""
+    out = tmp_path_factory.mktemp("wheel")
+    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(out), str(ROOT)]
+    subprocess.run(command, check=True, capture_output=True)
+    (built,) = out.glob("*.whl")
+    return built
+
+
+def test_wheel_holds_manifests_migrations_and_typing_markers(wheel: Path) -> None:
+    """Files that are read at run time travel with the code."""
+    names = set(zipfile.ZipFile(wheel).namelist())
+    for needed in (
+        "headstock_text/headstock.toml",
+        "headstock_server/headstock.toml",
+        "headstock/py.typed",
+        "headstock_client/py.typed",
+        "headstock/catalogue/migrations/env.py",
+        "headstock/catalogue/migrations/versions/rev_0001.py",
+        "headstock/oip/open_inference_grpc_pb2.py",
+    ):
+        assert needed in names
+    assert not [n for n in names if n.startswith(("tests/", "benchmarks/", "zoo/"))]
+
+
+def test_installed_wheel_runs_without_the_checkout(wheel: Path, tmp_path: Path) -> None:
+    """Unpacked elsewhere, with the checkout out of reach, the command line lists its plugins and an empty zoo."""
+    site = tmp_path / "site"
+    zipfile.ZipFile(wheel).extractall(site)
+    environment = {**os.environ, "PYTHONPATH": str(site), "HEADSTOCK_HOME": str(tmp_path / "home")}
+    program = (
+        "import headstock, sys; assert headstock.__file__.startswith(sys.argv.pop(1));"
+        "from headstock.cli.main import main; main()"
+    )
+    for arguments, expected in ((["plugins"], "headstock-text"), (["list", "--format", "json"], "[]"), (["verify"], "")):
+        result = subprocess.run(
+            [sys.executable, "-c", program, str(site), *arguments],
+            cwd=tmp_path, env=environment, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert result.returncode == 0, result.stderr
+        assert expected in result.stdout
