@@ -1,0 +1,122 @@
+"""Splits: seeded, stratified, and never one text on both sides."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from headstock.digest import Digest, digest_bytes
+from headstock.errors import InvalidInput
+from headstock.finetune import Table
+from headstock.finetune.recipe import ColumnSplit, RandomSplit
+from headstock.finetune.split import Split, split_rows
+
+
+def table_of(texts: Sequence[str], **columns: Sequence[str]) -> Table:
+    return Table("d.csv", Digest("sha256:"), {"text": texts, **columns}, list(range(2, len(texts) + 2)), "line")
+
+
+def split(
+    texts: Sequence[str],
+    labels: Sequence[str],
+    *,
+    fraction: float = 0.25,
+    seed: int = 0,
+    stratified: bool = True,
+) -> Split:
+    choice = RandomSplit(kind="random", fraction=fraction, stratified=stratified, seed=seed)
+    return split_rows(choice, table_of(texts, label=labels), [digest_bytes(t.encode()) for t in texts], labels)
+
+
+def by_column(texts: Sequence[str], parts: Sequence[str], labels: Sequence[str] | None = None) -> Split:
+    samples = [digest_bytes(t.encode()) for t in texts]
+    return split_rows(ColumnSplit(kind="column", column="part"), table_of(texts, part=parts), samples, labels)
+
+
+@given(
+    texts=st.lists(st.sampled_from([f"text {i}" for i in range(12)]), min_size=2, max_size=60),
+    seed=st.integers(0, 1000),
+    fraction=st.floats(0.05, 0.9),
+)
+@settings(max_examples=60, deadline=None)
+def test_every_row_is_on_one_side_and_equal_texts_on_the_same(texts: list[str], seed: int, fraction: float) -> None:
+    if len(set(texts)) < 2:
+        with pytest.raises(InvalidInput, match="distinct rows"):
+            split(texts, ["a"] * len(texts), fraction=fraction, seed=seed, stratified=False)
+        return
+    parts = split(texts, ["a"] * len(texts), fraction=fraction, seed=seed, stratified=False)
+    assert sorted(parts.train + parts.validation) == list(range(len(texts)))
+    assert {texts[r] for r in parts.train}.isdisjoint(texts[r] for r in parts.validation)
+
+
+def test_the_same_seed_splits_alike_and_another_does_not() -> None:
+    texts, labels = [f"t{i}" for i in range(80)], ["a", "b"] * 40
+    assert split(texts, labels, seed=1) == split(texts, labels, seed=1)
+    assert split(texts, labels, seed=1) != split(texts, labels, seed=2)
+
+
+def test_a_stratified_split_takes_the_share_from_every_class() -> None:
+    labels = ["rare"] * 4 + ["common"] * 40
+    parts = split([f"t{i}" for i in range(44)], labels)
+    assert Counter(labels[r] for r in parts.validation) == {"rare": 1, "common": 10}
+
+
+def test_a_class_of_two_rows_stands_on_both_sides() -> None:
+    labels = ["two", "two"] + ["many"] * 8
+    parts = split([f"t{i}" for i in range(10)], labels, fraction=0.1)
+    assert Counter(labels[r] for r in parts.validation)["two"] == 1
+
+
+@pytest.mark.parametrize("texts", [["t0", "t1", "t2"], ["t0", "t1", "same", "same"]])
+def test_a_class_without_two_different_rows_is_named_with_its_lines(texts: list[str]) -> None:
+    labels = ["a", "a"] + ["single"] * (len(texts) - 2)
+    with pytest.raises(InvalidInput, match=r"class 'single'.*line.* 4") as caught:
+        split(texts, labels)
+    assert "--split-column" in str(caught.value.fix)
+
+
+def test_duplicates_are_counted() -> None:
+    assert split(["x", "x", "y", "z", "z", "z"], ["a"] * 6, stratified=False).duplicates == 5
+
+
+def test_a_split_column_is_obeyed() -> None:
+    parts = by_column(list("abcdef"), ["train", "Train", "validation", "VAL", "train", "test"])
+    assert parts.train == (0, 1, 4)
+    assert parts.validation == (2, 3)
+    assert parts.unused == 1
+
+
+def test_without_a_validation_part_the_test_part_validates() -> None:
+    parts = by_column(list("abc"), ["train", "train", "test"])
+    assert parts.validation == (2,)
+    assert parts.unused == 0
+
+
+def test_a_validation_row_that_is_also_trained_on_validates_nothing() -> None:
+    parts = by_column(["x", "y", "x", "z"], ["train", "train", "dev", "dev"])
+    assert parts.moved == 1
+    assert parts.train == (0, 1, 2)
+    assert parts.validation == (3,)
+
+
+@pytest.mark.parametrize(
+    "parts, said",
+    [
+        (["train", "train", "sideways"], "line 4.*'sideways'"),
+        (["train", "train", ""], "line 4"),
+        (["train", "train", "train"], "no validation rows"),
+        (["dev", "dev", "dev"], "no training rows"),
+    ],
+)
+def test_a_split_column_that_cannot_be_used_says_why(parts: list[str], said: str) -> None:
+    with pytest.raises(InvalidInput, match=said):
+        by_column(list("abc"), parts)
+
+
+def test_a_class_that_only_validates_is_refused() -> None:
+    with pytest.raises(InvalidInput, match=r"class 'new'.*line 4"):
+        by_column(list("abc"), ["train", "train", "val"], ["a", "b", "new"])

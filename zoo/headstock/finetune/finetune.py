@@ -1,0 +1,125 @@
+"""A fine-tune from recipe to version: check, train, compare with the served form, publish."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from headstock.digest import Digest
+from headstock.errors import FailedPrecondition
+from headstock.finetune import report as reports
+from headstock.finetune.data import Table
+from headstock.finetune.observer import Observer, Trackers
+from headstock.finetune.prepare import Prepared, prepare
+from headstock.finetune.recipe import Recipe
+from headstock.finetune.run import RunFolder
+from headstock.records import Artefact, Version, artefact_of
+
+if TYPE_CHECKING:
+    from headstock.catalogue import Catalogue
+    from headstock.finetune.training import Trained
+    from headstock.plugin_host import PluginHost
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a fine-tune made."""
+
+    version: Version
+    head: Digest
+    report: Mapping[str, Any]
+    """Of this run; what the catalogue keeps is the report of the run that added the version."""
+    fresh: bool
+    """False when the newest version was this very model already, and no version was added."""
+
+
+def fine_tune(
+    catalogue: Catalogue,
+    host: PluginHost,
+    recipe: Recipe,
+    table: Table,
+    name: str,
+    *,
+    observer: Observer | None = None,
+    threads: int = 1,
+) -> Outcome:
+    """Train what `recipe` says on `table` and publish it as the next version of `name`.
+
+    Running the same recipe again continues an interrupted run and ends with the same head. `threads` backbone
+    batches run side by side; no result depends on it. Raises `InvalidInput` for data that cannot train the head,
+    `FailedPrecondition` if `table` is not the recipe's file, and `Conflict` while another process runs the recipe.
+    """
+    watcher = observer or Observer()
+    began = time.perf_counter()
+    prepared = prepare(catalogue, host, recipe, table, name, watcher.say)
+    _require_torch()
+    from headstock.finetune.training import train_head
+
+    with RunFolder(catalogue.settings.runs, recipe) as run:
+        trackers = Trackers(host.callbacks(), watcher.say)
+        trackers.start(recipe.to_json())
+        trained = train_head(catalogue, prepared, run, watcher, trackers, threads)
+        outcome = _publish(catalogue, host, name, prepared, trained, began)
+        run.remove()
+    trackers.end(prepared.backbone.identity, outcome.report)
+    return outcome
+
+
+def _require_torch() -> None:
+    try:
+        import torch  # noqa: F401 - asked for here, so that its absence is told in words
+    except ImportError as error:
+        raise FailedPrecondition(
+            "torch is not installed, and training needs it", fix="pip install 'headstock[train]'"
+        ) from error
+
+
+def _publish(
+    catalogue: Catalogue, host: PluginHost, name: str, prepared: Prepared, trained: Trained, began: float
+) -> Outcome:
+    from headstock.finetune import loop, publish
+
+    recipe, head_type = prepared.recipe, prepared.head_type
+    options = head_type.resolve_options(trained.train.shape[1], recipe.head.options)
+    spec = head_type.postprocess(prepared.targets, options)
+    everything = np.concatenate([trained.train, trained.validation])
+    served = publish.served_form(head_type, trained.head, spec, everything)
+    outputs = loop.outputs_of(trained.head, trained.validation)
+    seconds = {**trained.seconds, "total": time.perf_counter() - began}
+    report = reports.build_report(
+        prepared,
+        trained,
+        head_type.metrics(outputs, prepared.validation, recipe.seed),
+        confusion=reports.confusion(outputs, prepared.validation) if head_type.task == "classification" else None,
+        majority=_majority(prepared),
+        parity=served.parity,
+        seconds=seconds,
+    )
+    newest = catalogue.versions(name)[:1]
+    version, head = publish.publish(
+        catalogue, host, name, recipe, served, _dataset_artefact(prepared.table), report, reports.summary(report)
+    )
+    return Outcome(version, head, report, fresh=not newest or newest[0].number != version.number)
+
+
+def _majority(prepared: Prepared) -> dict[str, Any] | None:
+    """The baseline of guessing, where there are classes to guess."""
+    labels, split = prepared.dataset.columns.get("label"), prepared.split
+    if labels is None or prepared.head_type.task != "classification":
+        return None
+    return reports.majority_baseline([labels[r] for r in split.train], [labels[r] for r in split.validation])
+
+
+def _dataset_artefact(table: Table) -> Artefact:
+    identity = {
+        "kind": "dataset",
+        "sha256": table.sha256,
+        "rows": len(table),
+        "columns": list(table.columns),
+        "name": table.name,
+    }
+    return artefact_of("dataset", identity)

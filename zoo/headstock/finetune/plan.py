@@ -1,0 +1,157 @@
+"""From what a person asked for to a recipe that spells everything."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any
+
+from headstock.errors import InvalidInput
+from headstock.finetune.columns import choose_columns
+from headstock.finetune.data import Table
+from headstock.finetune.recipe import (
+    FORMAT,
+    BackboneChoice,
+    ColumnSplit,
+    DataChoice,
+    Features,
+    HeadChoice,
+    OptimizerChoice,
+    RandomSplit,
+    Recipe,
+    Scalar,
+    Stopping,
+)
+from headstock.finetune.strategy import Schedule, built_in
+from headstock.hookspecs import HeadType
+from headstock.names import Reference
+from headstock.records import BackboneIdentity
+
+if TYPE_CHECKING:
+    from headstock.catalogue import Catalogue
+    from headstock.plugin_host import PluginHost
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What a person may ask for; these defaults are written into the recipe."""
+
+    columns: Mapping[str, str] = field(default_factory=dict)
+    """Role to column, for those roles that are not to be guessed."""
+    split_column: str | None = None
+    """Column that says `train` or `validation`; None draws at random."""
+    validation: float = 0.2
+    """Share of rows that validate."""
+    epochs: int = 60
+    batch_size: int = 32
+    learning_rate: float = 3e-3
+    schedule: Schedule = "cosine"
+    weight_decay: float = 1e-2
+    patience: int = 15
+    """Epochs without a better one before stopping; 0 never stops early."""
+    min_delta: float = 0.0
+    seed: int = 0
+    tap: str | None = None
+    """None: the head type's own default."""
+    head_options: Mapping[str, str] = field(default_factory=dict)
+    """`NAME` to value as typed."""
+    strategy: str = "feature-extraction"
+    cache: bool = True
+
+
+def plan_recipe(
+    catalogue: Catalogue, host: PluginHost, table: Table, backbone: Reference, head: str, options: Options
+) -> Recipe:
+    """The recipe for training a head of type `head` on `backbone` with `table`.
+
+    Raises `NotFound` for an unknown backbone, head type or tap and `InvalidInput` for columns that do not fit.
+    """
+    version = catalogue.version(backbone)
+    if version.kind != "backbone":
+        raise InvalidInput(
+            f"{version} is a model, not a backbone; a head is grown on a backbone",
+            fix="headstock list, and name the backbone that the model stands on",
+        )
+    head_type = host.head_type(head)
+    identity = BackboneIdentity.from_json(catalogue.artefact(version.subject).identity)
+    tap = identity.tap(options.tap or head_type.tap)
+    taken = [options.split_column] if options.split_column else []
+    columns = choose_columns(table, roles_of(head_type), options.columns, taken)
+    return Recipe(
+        format=FORMAT,
+        seed=options.seed,
+        backbone=BackboneChoice(name=version.name, digest=version.subject),
+        head=HeadChoice(type=head, tap=tap.name, options=head_options(head_type, tap.width, options.head_options)),
+        data=DataChoice(name=table.name, sha256=table.sha256, columns=columns),
+        split=_split(head_type, options),
+        strategy=built_in(
+            options.strategy,
+            epochs=options.epochs,
+            learning_rate=options.learning_rate,
+            schedule=options.schedule,
+        ),
+        optimizer=OptimizerChoice(
+            name="adamw",
+            weight_decay=options.weight_decay,
+            beta1=0.9,
+            beta2=0.999,
+            epsilon=1e-8,
+            batch_size=options.batch_size,
+        ),
+        stopping=Stopping(patience=options.patience, min_delta=options.min_delta),
+        features=Features(cache=options.cache),
+    )
+
+
+def roles_of(head_type: HeadType) -> list[str]:
+    """The column roles that data for this head type must fill, the input first."""
+    return [input_role(head_type), *head_type.columns]
+
+
+def input_role(head_type: HeadType) -> str:
+    """The role of the column that goes into the backbone, named as the wire names the raw input."""
+    return head_type.modality
+
+
+def head_options(head_type: HeadType, width: int, typed: Mapping[str, str]) -> dict[str, Scalar]:
+    """All options of the head type on a tap of `width`, `typed` over defaults.
+
+    Raises `InvalidInput` for a name or value that is wrong.
+    """
+    defaults = dict(head_type.default_options())
+    for name in typed:
+        if name not in defaults:
+            close = get_close_matches(name, defaults, n=1)
+            known = ", ".join(defaults) or "none at all"
+            raise InvalidInput(
+                f"head type {head_type.name!r} has no option {name!r}; it has {known}",
+                fix=f"--head-option {close[0]}={typed[name]}" if close else None,
+            )
+    values = {name: _value(name, default, typed.get(name)) for name, default in defaults.items()}
+    return dict(head_type.resolve_options(width, values))
+
+
+def _value(name: str, default: Any, typed: str | None) -> Scalar:
+    if typed is None:
+        result: Scalar = default
+        return result
+    if isinstance(default, bool):
+        if typed.lower() not in ("true", "false"):
+            raise InvalidInput(f"--head-option {name}={typed}: expected true or false")
+        return typed.lower() == "true"
+    if isinstance(default, int | float):
+        try:
+            return type(default)(typed)
+        except ValueError as error:
+            raise InvalidInput(f"--head-option {name}={typed}: expected a number such as {default}") from error
+    return typed
+
+
+def _split(head_type: HeadType, options: Options) -> RandomSplit | ColumnSplit:
+    if options.split_column is not None:
+        return ColumnSplit(kind="column", column=options.split_column)
+    if not 0 < options.validation < 1:
+        raise InvalidInput(f"--validation {options.validation} is not a share; expected a number between 0 and 1")
+    stratified = "label" in head_type.columns
+    return RandomSplit(kind="random", fraction=options.validation, stratified=stratified, seed=options.seed)

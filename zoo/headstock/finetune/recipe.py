@@ -1,0 +1,189 @@
+"""The recipe: everything that decides a fine-tune, with no hidden defaults."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from headstock.digest import Digest, digest_json
+from headstock.errors import InvalidInput
+from headstock.finetune.strategy import Phase, Strategy
+
+FORMAT: Literal[1] = 1
+"""Version of the recipe's own layout."""
+
+DigestText = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
+Scalar = bool | int | float | str
+
+
+class _Section(BaseModel):
+    # Every field is required: a default that a recipe does not spell could change under it.
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class BackboneChoice(_Section):
+    """The frozen network that the head stands on."""
+
+    name: str
+    """Entry it was pulled as; a help for the reader, the digest decides."""
+    digest: DigestText
+
+
+class HeadChoice(_Section):
+    """What is trained."""
+
+    type: str
+    """Head type, e.g. `text-classification`."""
+    tap: str
+    options: dict[str, Scalar]
+    """All options of the head type."""
+
+
+class DataChoice(_Section):
+    """What it is trained on."""
+
+    name: str
+    """File name without its folder."""
+    sha256: DigestText
+    columns: dict[str, str]
+    """Role to column: `{"text": "message", "label": "intent"}`."""
+
+
+class RandomSplit(_Section):
+    """Validation rows drawn at random."""
+
+    kind: Literal["random"]
+    fraction: float = Field(gt=0, lt=1)
+    """Share of rows that validate."""
+    stratified: bool
+    """Draw the same share from every class."""
+    seed: int = Field(ge=0)
+
+
+class ColumnSplit(_Section):
+    """Validation rows named by a column of the data."""
+
+    kind: Literal["column"]
+    column: str
+
+
+class OptimizerChoice(_Section):
+    """How weights move."""
+
+    name: Literal["adamw"]
+    weight_decay: float = Field(ge=0)
+    beta1: float = Field(ge=0, lt=1)
+    beta2: float = Field(ge=0, lt=1)
+    epsilon: float = Field(gt=0)
+    batch_size: int = Field(ge=1)
+
+
+class Stopping(_Section):
+    """When to stop early; the best weights are kept either way."""
+
+    patience: int = Field(ge=0)
+    """Epochs without a better primary metric before a phase ends; 0 never ends one early."""
+    min_delta: float = Field(ge=0)
+    """Smallest gain that counts as better."""
+
+
+class Features(_Section):
+    """Where the backbone's outputs come from."""
+
+    cache: bool
+    """True: the backbone sees each sample once, ever. False: it runs again every epoch."""
+
+
+class Recipe(_Section):
+    """All that decides a fine-tune; its digest names the run."""
+
+    format: Literal[1]
+    seed: int = Field(ge=0)
+    """Initial weights, row order and the intervals of the metrics."""
+    backbone: BackboneChoice
+    head: HeadChoice
+    data: DataChoice
+    split: Annotated[RandomSplit | ColumnSplit, Field(discriminator="kind")]
+    strategy: Strategy
+    optimizer: OptimizerChoice
+    stopping: Stopping
+    features: Features
+
+    def to_json(self) -> dict[str, Any]:
+        """The object that `digest` is taken of."""
+        return self.model_dump(mode="json")
+
+    @property
+    def digest(self) -> Digest:
+        """Names the run folder; equal recipes give equal heads."""
+        return digest_json(self.to_json())
+
+    def to_toml(self) -> str:
+        """The recipe as a person edits it; `from_toml` reads it back."""
+        import tomli_w
+
+        return tomli_w.dumps(self.to_json())
+
+    def with_data(self, name: str, sha256: str) -> Recipe:
+        """The same recipe for another file with the same columns."""
+        return self.model_copy(update={"data": self.data.model_copy(update={"name": name, "sha256": sha256})})
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any], source: str = "recipe") -> Recipe:
+        """Validate; raises `InvalidInput` naming `source`, the key and, for a typo, the nearest key."""
+        try:
+            return cls.model_validate(value)
+        except ValidationError as error:
+            raise _explain(error, source) from error
+
+    @classmethod
+    def from_toml(cls, path: Path) -> Recipe:
+        """Read a recipe file; raises `InvalidInput`."""
+        try:
+            value = tomllib.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise InvalidInput(f"cannot read the recipe {path.name!r}: {error.strerror}") from error
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise InvalidInput(f"{path.name!r} is not TOML: {error}") from error
+        return cls.from_json(value, path.name)
+
+
+# Section name in a recipe -> the class whose keys are allowed there.
+_SECTIONS: dict[str, tuple[type[BaseModel], ...]] = {
+    "": (Recipe,),
+    "backbone": (BackboneChoice,),
+    "head": (HeadChoice,),
+    "data": (DataChoice,),
+    "split": (RandomSplit, ColumnSplit),
+    "strategy": (Strategy,),
+    "phases": (Phase,),
+    "optimizer": (OptimizerChoice,),
+    "stopping": (Stopping,),
+    "features": (Features,),
+}
+
+
+def _explain(error: ValidationError, source: str) -> InvalidInput:
+    lines = []
+    fix = None
+    for problem in error.errors(include_url=False):
+        # A discriminated union puts its tag into the location; the file has no such level.
+        place = [str(p) for p in problem["loc"] if p not in ("random", "column") or p == problem["loc"][-1]]
+        key = ".".join(place)
+        if problem["type"] == "extra_forbidden":
+            section = next((p for p in reversed(place[:-1]) if p in _SECTIONS), "")
+            known = [name for model in _SECTIONS[section] for name in model.model_fields]
+            close = get_close_matches(place[-1], known, n=1)
+            expected = f"did you mean {close[0]!r}?" if close else f"expected one of {', '.join(known)}"
+            lines.append(f"unknown key {key!r}; {expected}")
+            fix = fix or (f"write {close[0]} instead of {place[-1]}" if close else None)
+        elif problem["type"] == "missing":
+            lines.append(f"key {key!r} is missing; a recipe spells every setting")
+        else:
+            lines.append(f"{key}: {problem['msg']}, got {problem['input']!r}")
+    return InvalidInput(f"{source}: " + "; ".join(lines), fix=fix)
