@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,11 +31,11 @@ def make_tiny_resnet(
         ResNetModel,
     )
 
-    _seed(seed)
     sizes = {"embedding_size": 8, "hidden_sizes": [16, 16, 32], "depths": [1, 2, 1], "num_labels": CLASSES}
     config = ResNetConfig(**{**sizes, **(settings or {})})
-    network = ResNetForImageClassification(config) if head else ResNetModel(config)
-    _live(network, (config.num_channels, SIZE, SIZE))
+    with _own_numbers(seed):
+        network = ResNetForImageClassification(config) if head else ResNetModel(config)
+        _live(network, (config.num_channels, SIZE, SIZE))
     network.save_pretrained(directory)
     processor = ConvNextImageProcessorPil(size={"shortest_edge": SIZE}, **_normalisation(config.num_channels))
     processor.save_pretrained(directory)
@@ -52,7 +53,6 @@ def make_tiny_efficientnet(
         EfficientNetModel,
     )
 
-    _seed(seed)
     sizes = {
         "width_coefficient": 0.02,
         "depth_coefficient": 1.0,
@@ -69,8 +69,9 @@ def make_tiny_efficientnet(
         "num_labels": CLASSES,
     }
     config = EfficientNetConfig(**{**sizes, **(settings or {})})
-    network = EfficientNetForImageClassification(config) if head else EfficientNetModel(config)
-    _live(network, (config.num_channels, SIZE, SIZE))
+    with _own_numbers(seed):
+        network = EfficientNetForImageClassification(config) if head else EfficientNetModel(config)
+        _live(network, (config.num_channels, SIZE, SIZE))
     network.save_pretrained(directory)
     EfficientNetImageProcessorPil(size={"height": SIZE, "width": SIZE}).save_pretrained(directory)
     return directory
@@ -82,7 +83,6 @@ def make_tiny_vit(
     """A ViT of two layers and 16 patches with a 3-class head, as transformers saves it; returns `directory`."""
     from transformers import ViTConfig, ViTForImageClassification, ViTImageProcessorPil, ViTModel
 
-    _seed(seed)
     sizes = {
         "hidden_size": 16,
         "num_hidden_layers": 2,
@@ -95,7 +95,8 @@ def make_tiny_vit(
         "initializer_range": 0.3,
     }
     config = ViTConfig(**{**sizes, **(settings or {})})
-    network = ViTForImageClassification(config) if head else ViTModel(config)
+    with _own_numbers(seed):
+        network = ViTForImageClassification(config) if head else ViTModel(config)
     network.save_pretrained(directory)
     ViTImageProcessorPil(size={"height": SIZE, "width": SIZE}).save_pretrained(directory)
     return directory
@@ -109,32 +110,9 @@ def make_tiny_vgg(
     `settings` are keys of config.json to set otherwise.
     """
     from safetensors.torch import save_file
-    from torch import nn
 
-    _seed(seed)
-    layers: list[nn.Module] = []
-    width = 3
-    for step in _VGG_PLAN:
-        if isinstance(step, str):
-            layers.append(nn.MaxPool2d(2))
-            continue
-        layers += [
-            nn.Conv2d(width, step, 3, padding=1),
-            *([nn.BatchNorm2d(step)] if batch_norm else []),
-            nn.ReLU(),
-        ]
-        width = step
-    features = nn.Sequential(*layers)
-    _live(features, (3, 2 * SIZE, 2 * SIZE))
-    fc1, fc2, classifier = (
-        nn.Conv2d(width, _VGG_HIDDEN, 7),
-        nn.Conv2d(_VGG_HIDDEN, _VGG_HIDDEN, 1),
-        nn.Linear(_VGG_HIDDEN, CLASSES),
-    )
-    parts = {"features": features, "pre_logits.fc1": fc1, "pre_logits.fc2": fc2, "head.fc": classifier}
-    state: dict[str, torch.Tensor] = {}
-    for prefix, part in parts.items():
-        state |= {f"{prefix}.{name}": tensor.contiguous() for name, tensor in part.state_dict().items()}
+    with _own_numbers(seed):
+        state, width = _vgg_state(batch_norm)
     directory.mkdir(parents=True, exist_ok=True)
     save_file(state, directory / "model.safetensors")
     config = {
@@ -161,10 +139,41 @@ _VGG_PLAN: tuple[int | str, ...] = (8, "M", 16, "M", 16, "M")
 _VGG_HIDDEN = 24
 
 
-def _seed(seed: int) -> None:
+def _vgg_state(batch_norm: bool) -> tuple[dict[str, torch.Tensor], int]:
+    """Weights under timm's names, and the number of channels that the convolutions end with."""
+    from torch import nn
+
+    layers: list[nn.Module] = []
+    width = 3
+    for step in _VGG_PLAN:
+        if isinstance(step, str):
+            layers.append(nn.MaxPool2d(2))
+            continue
+        norm = [nn.BatchNorm2d(step)] if batch_norm else []
+        layers += [nn.Conv2d(width, step, 3, padding=1), *norm, nn.ReLU()]
+        width = step
+    features = nn.Sequential(*layers)
+    _live(features, (3, 2 * SIZE, 2 * SIZE))
+    parts = {
+        "features": features,
+        "pre_logits.fc1": nn.Conv2d(width, _VGG_HIDDEN, 7),
+        "pre_logits.fc2": nn.Conv2d(_VGG_HIDDEN, _VGG_HIDDEN, 1),
+        "head.fc": nn.Linear(_VGG_HIDDEN, CLASSES),
+    }
+    named = ((prefix, part.state_dict().items()) for prefix, part in parts.items())
+    return {
+        f"{prefix}.{name}": tensor.contiguous() for prefix, items in named for name, tensor in items
+    }, width
+
+
+@contextmanager
+def _own_numbers(seed: int) -> Iterator[None]:
+    """Draw from a generator of its own: making a checkpoint changes no other test's numbers."""
     import torch
 
-    torch.manual_seed(seed)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield
 
 
 def _normalisation(channels: int) -> dict[str, Any]:

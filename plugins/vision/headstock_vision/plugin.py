@@ -1,0 +1,17 @@
+"""The hooks of the vision plugin: which families it has."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from headstock.hookspecs import BackboneFamily, hookimpl
+from headstock_vision.efficientnet import EfficientNetFamily
+from headstock_vision.resnet import ResNetFamily
+from headstock_vision.vgg import VggFamily
+from headstock_vision.vit import VitFamily
+
+
+@hookimpl
+def backbone_families() -> Sequence[BackboneFamily]:
+    """Families of this plugin."""
+    return [ResNetFamily(), EfficientNetFamily(), VitFamily(), VggFamily()]
