@@ -1,0 +1,1 @@
+"""First-party plugin for audio: families and the conversion of Mozilla's checkpoints."""

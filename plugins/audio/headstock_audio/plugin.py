@@ -1,0 +1,27 @@
+"""The hooks of the audio plugin: which families it has, and the command that converts Mozilla's checkpoints."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from headstock.hookspecs import BackboneFamily, hookimpl
+from headstock_audio.deepspeech import DeepSpeechFamily
+from headstock_audio.wav2vec2 import Wav2Vec2Family
+
+if TYPE_CHECKING:
+    import click
+
+
+@hookimpl
+def backbone_families() -> Sequence[BackboneFamily]:
+    """Families of this plugin."""
+    return [Wav2Vec2Family(), DeepSpeechFamily()]
+
+
+@hookimpl
+def cli_commands() -> Sequence[click.Command]:
+    """Commands of this plugin."""
+    from headstock_audio.commands import convert_deepspeech
+
+    return [convert_deepspeech]
