@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-CONTAINERS = ("zoo", "server", "plugins", "plugins/text", "clients", "clients/python")
+CONTAINERS = ("zoo", "server", "plugins", "plugins/text", "plugins/vision", "plugins/audio", "clients", "clients/python")
 
 # Layer -> layers that it may import. `protos` are the generated stubs inside the zoo's package; `cli` is the program
 # on top of the zoo, and the only part of it that knows the client.
@@ -26,6 +26,8 @@ PACKAGES = {
     "headstock_server": "server",
     "headstock_client": "client",
     "headstock_text": "plugin",
+    "headstock_vision": "plugin",
+    "headstock_audio": "plugin",
 }
 
 

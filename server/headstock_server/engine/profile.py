@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from headstock.backbone.samples import samples_for
+from headstock.errors import Unsupported
 from headstock.preprocess import Preprocessor, Row
 
 DEFAULT_TOKENS = 128
@@ -81,7 +83,10 @@ def choose(points: Sequence[Point]) -> Profile:
 
 
 def _sample(preprocessor: Preprocessor) -> Row | None:
-    """One row of about 16 tokens, or None for a kind of input that is not known here."""
-    if preprocessor.spec.kind != "text":
+    """A row to measure with, about 16 tokens where it is text; None for a kind of input that has no samples."""
+    if preprocessor.spec.kind == "text":
+        return preprocessor.rows([b"a " * (_LENGTH - 2)])[0]
+    try:
+        return min(samples_for(preprocessor).ordinary, key=lambda row: row.length)
+    except Unsupported:
         return None
-    return preprocessor.rows([b"a " * (_LENGTH - 2)])[0]

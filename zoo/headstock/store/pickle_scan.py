@@ -45,8 +45,8 @@ def holds_pickle(path: Path, *, strict: bool = True) -> bool:
 
 def _is_pickle(head: bytes, strict: bool) -> bool:
     if head.startswith(_PROTOCOL_HEADERS):
-        return strict or _parses(head)
-    return _is_object_array(head) or _parses(head)
+        return strict or _parses(head, whole=True)
+    return _is_object_array(head) or _parses(head, whole=not strict)
 
 
 def _is_object_array(head: bytes) -> bool:
@@ -54,8 +54,11 @@ def _is_object_array(head: bytes) -> bool:
     return head.startswith(b"\x93NUMPY") and b"|O" in head[:1024]
 
 
-def _parses(head: bytes) -> bool:
-    """True if the bytes are a whole pickle that builds or calls something (protocols 0 and 1 have no header)."""
+def _parses(head: bytes, *, whole: bool) -> bool:
+    """True if the bytes are a pickle that builds or calls something (protocols 0 and 1 have no header).
+
+    `whole` demands that it ends within the bytes: any file's first bytes are the beginning of some pickle or other.
+    """
     seen: set[str] = set()
     try:
         for operation, _, _ in islice(pickletools.genops(head), _OPERATIONS):
@@ -63,7 +66,7 @@ def _parses(head: bytes) -> bool:
     except Exception as error:
         # pickletools raises many kinds of error on arbitrary bytes. A pickle longer than the part that was read ends
         # in one too, but never in an operation that does not exist, and not before it has stored or used something.
-        return len(head) == _HEAD and "unknown" not in str(error) and bool(seen & (_CODE | _CONTAINERS))
+        return not whole and len(head) == _HEAD and "unknown" not in str(error) and bool(seen & (_CODE | _CONTAINERS))
     return "STOP" in seen and bool(seen & (_CODE | _CONTAINERS))
 
 
