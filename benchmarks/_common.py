@@ -107,6 +107,14 @@ def serve(home: Path, *options: str) -> Iterator[Server]:
         process.wait(timeout=30)
 
 
+@dataclass(frozen=True)
+class BareRate:
+    """Rows per second of bare ONNX Runtime."""
+
+    wall: float
+    cpu: float
+
+
 class BareOrt:
     """Bare ONNX Runtime on core 0, asked for bursts."""
 
@@ -120,14 +128,14 @@ class BareOrt:
             preexec_fn=pin(SERVER_CORE),
         )
 
-    def rate(self, lengths: Sequence[int], batch: int, seconds: float, clock: str = "cpu") -> float:
-        """Rows per CPU (or wall) second at a batch size, rows in the order given."""
+    def rate(self, lengths: Sequence[int], batch: int, seconds: float) -> BareRate:
+        """Rows per wall and per CPU second at a batch size, rows in the order given."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         request = {"lengths": list(map(int, lengths)), "batch": batch, "seconds": seconds}
         self._process.stdin.write(json.dumps(request) + "\n")
         self._process.stdin.flush()
-        return float(json.loads(self._process.stdout.readline())[clock])
+        return BareRate(**json.loads(self._process.stdout.readline()))
 
     def close(self) -> None:
         """End the process."""
@@ -157,6 +165,8 @@ class Load:
     p50_ms: float
     p99_ms: float
     errors: int
+    answers: int
+    """All answers, the warm-up's included."""
 
 
 def closed_loop(
@@ -192,7 +202,7 @@ async def _closed_loop(
     ends = sorted(e for _, e in counted)
     rate = (len(ends) - 1) / (ends[-1] - ends[0]) if len(ends) > 1 else 0.0
     latencies = np.array([e - s for s, e in counted]) * 1000
-    return Load(rate, float(np.percentile(latencies, 50)), float(np.percentile(latencies, 99)), errors)
+    return Load(rate, float(np.percentile(latencies, 50)), float(np.percentile(latencies, 99)), errors, len(answered))
 
 
 def median(values: Sequence[float]) -> float:

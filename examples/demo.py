@@ -26,11 +26,12 @@ TICKETS = [
     "The parcel still says 'label created' and it has been nine days.",
     "Could you add dark mode to the mobile app?",
 ]
+# As long in tokens as the tickets are, or nearly: only rows of near lengths share a pass.
 REVIEWS = [
     "Absolutely love it, the battery lasts for days.",
     "Broke after a week and nobody answers my emails.",
-    "Quick delivery and it works exactly as described.",
-    "The worst purchase I have made this year.",
+    "Quick delivery, easy to set up, and it works exactly as described.",
+    "The worst purchase I have made this year, I want those two weeks back.",
 ]
 
 

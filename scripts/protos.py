@@ -42,7 +42,10 @@ def generate(target: Path) -> list[Path]:
     sources = sorted(str(p.relative_to(PROTOS)) for p in PROTOS.rglob("*.proto"))
     include = Path(grpc_tools.__file__).parent / "_proto"
     outputs = [f"--{kind}_out={target}" for kind in ("python", "grpc_python", "mypy", "mypy_grpc")]
-    if protoc.main(["protoc", f"-I{PROTOS}", f"-I{include}", *outputs, *sources]) != 0:
+    # Beside the interpreter: the environment need not be activated.
+    tools = Path(sys.executable).parent
+    plugins = [f"--plugin=protoc-gen-{name}={tools / f'protoc-gen-{name}'}" for name in ("mypy", "mypy_grpc")]
+    if protoc.main(["protoc", f"-I{PROTOS}", f"-I{include}", *plugins, *outputs, *sources]) != 0:
         raise SystemExit("error: protoc failed; see its message above")
     for source in sources:
         if not re.search(r"^service ", (PROTOS / source).read_text(), re.MULTILINE):

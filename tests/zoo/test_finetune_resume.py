@@ -23,7 +23,7 @@ from headstock.plugin_host import open_host
 from headstock.settings import Settings
 from headstock.testing.toy import publish_backbone
 
-KILLS = int(os.environ.get("HEADSTOCK_TEST_KILLS", "3"))
+KILLS = int(os.environ.get("HEADSTOCK_KILLS", "3"))
 """How often the run is killed; ten for a full check."""
 EPOCHS = 300
 
