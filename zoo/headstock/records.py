@@ -28,8 +28,12 @@ Relation = Literal[
     "head_on",
     "adapter_of",
     "quantised_from",
+    "pruned_from",
+    "merged_from",
+    "initialised_from",
     "converted_from",
     "distilled_from",
+    "trained_on_outputs_of",
     "trained_on",
     "evaluated_on",
     "uses_tokenizer_of",
@@ -64,12 +68,30 @@ class Tap:
     """`tokens`, `cls`, `mean`, `pooled`, `feature_map`..."""
     shape: tuple[int, ...]
     """-1 where the size varies; axis 0 is the batch, the last axis the width: `(-1, -1, 384)`."""
+    steps: tuple[tuple[int, int], ...] = ()
+    """How a row's input steps become positions of a ragged tap: (kernel, stride) of each convolution over them, in
+    order; empty where every input step has its position."""
 
     @property
     def width(self) -> int:
         """Size of the feature axis."""
         return self.shape[-1]
 
+    @property
+    def ragged(self) -> bool:
+        """True for [n, positions, width] where rows differ in positions."""
+        return len(self.shape) == 3 and self.shape[1] == -1
+
+    def positions(self, steps: int) -> int:
+        """Positions of a row with that many input steps; what stands behind them in a padded batch is nobody's."""
+        for kernel, stride in self.steps:
+            steps = (steps - kernel) // stride + 1
+        return max(steps, 0)
+
+
+Reads = Literal["any", "text", "pair"]
+"""What a head needs of the raw input: `any` takes whatever the backbone reads; `text` needs the text itself, because
+answers point into it; `pair` needs a question and the text that it is about."""
 
 PaddingRule = Literal["mask", "zero-ok", "equal-length"]
 """How rows of different lengths may share a batch: padding is masked, is harmless, or is not allowed."""
@@ -100,7 +122,7 @@ class BackboneIdentity:
             "architecture": dict(self.architecture),
             "weights": self.weights,
             "preprocess": self.preprocess,
-            "taps": [{"name": t.name, "shape": list(t.shape)} for t in self.taps],
+            "taps": [_tap_to_json(t) for t in self.taps],
             "inputs": [{"name": i.name, "datatype": i.datatype, "shape": list(i.shape)} for i in self.inputs],
             "padding": self.padding,
             "precision": self.precision,
@@ -114,7 +136,7 @@ class BackboneIdentity:
             architecture=value["architecture"],
             weights=Digest(value["weights"]),
             preprocess=Digest(value["preprocess"]),
-            taps=tuple(Tap(t["name"], tuple(t["shape"])) for t in value["taps"]),
+            taps=tuple(_tap_from_json(t) for t in value["taps"]),
             inputs=tuple(TensorSpec(i["name"], i["datatype"], tuple(i["shape"])) for i in value["inputs"]),
             padding=value["padding"],
             precision=value["precision"],
@@ -127,7 +149,19 @@ class BackboneIdentity:
                 return tap
         from headstock.errors import NotFound
 
-        raise NotFound(f"this {self.family} backbone has no tap {name!r}; it has {[t.name for t in self.taps]}")
+        raise NotFound(
+            f"this {self.family} backbone has no tap {name!r}; it has {[t.name for t in self.taps]}"
+        )
+
+
+def _tap_to_json(tap: Tap) -> dict[str, Any]:
+    value: dict[str, Any] = {"name": tap.name, "shape": list(tap.shape)}
+    return {**value, "steps": [list(step) for step in tap.steps]} if tap.steps else value
+
+
+def _tap_from_json(value: Mapping[str, Any]) -> Tap:
+    steps = tuple((int(kernel), int(stride)) for kernel, stride in value.get("steps", ()))
+    return Tap(value["name"], tuple(value["shape"]), steps)
 
 
 HeadForm = Literal["linear", "graph"]
@@ -194,7 +228,9 @@ class Artefact:
     `licence`, `card` where the source had them; heads have `parameters`; models have `recipe` and `report`."""
 
 
-def artefact_of(kind: Kind, identity: Mapping[str, Any], files: Mapping[str, Digest] | None = None) -> Artefact:
+def artefact_of(
+    kind: Kind, identity: Mapping[str, Any], files: Mapping[str, Digest] | None = None
+) -> Artefact:
     """An artefact whose digest is taken of its identity."""
     return Artefact(digest_json(identity), kind, identity, files or {})
 

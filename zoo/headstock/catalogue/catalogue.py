@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import sqlalchemy as sa
 
@@ -168,6 +168,23 @@ class Catalogue:
         """The latest events of the audit log, newest first."""
         with self._database.read() as connection:
             return audit.read(connection, limit)
+
+    def record(self, action: str, subject: str, detail: Mapping[str, Any]) -> Event:
+        """Append an event to the audit log: a decision that changes no version, such as a licence conclusion."""
+        with self._database.write() as connection:
+            audit.append(connection, self.settings.actor, action, subject, detail)
+            return audit.read(connection, 1)[0]
+
+    def audit_faults(self) -> list[str]:
+        """What is wrong with the audit log's chain, in words; empty when it is whole."""
+        with self._database.read() as connection:
+            return list(audit.faults(connection))
+
+    @contextmanager
+    def snapshot(self) -> Iterator[Callable[[str], Iterable[Any]]]:
+        """Run SELECTs that all see the same state: for readers of whole tables. SQL that every database speaks."""
+        with self._database.read() as connection:
+            yield lambda query: connection.execute(sa.text(query)).all()
 
     def generation(self) -> int:
         """A number that grows with every change that any process commits; cheap enough to poll."""

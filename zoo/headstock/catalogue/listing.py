@@ -17,7 +17,15 @@ from headstock.settings import Settings
 NOASSERTION = "NOASSERTION"
 
 # Relations along which the licence of the older weights reaches the newer ones.
-_WEIGHT_RELATIONS = {"converted_from", "quantised_from", "finetuned_from", "distilled_from"}
+_WEIGHT_RELATIONS = {
+    "converted_from",
+    "quantised_from",
+    "finetuned_from",
+    "pruned_from",
+    "merged_from",
+    "initialised_from",
+    "distilled_from",
+}
 
 _Query = Callable[[str], Iterable[Any]]
 

@@ -49,8 +49,12 @@ def licence_statement(value: Any, source: str, locator: str, beside: Mapping[str
 
 def licence_file_statement(path: Path, locator: str) -> Statement:
     """The licence that a text is, word for word, with its first words."""
+    from headstock.licences.texts import recognise_words
+
     text = _read(path)
-    return Statement("licence", recognise(text), "licence-file", locator, first_words(text))
+    known = recognise(text)
+    known = recognise_words(text) or NOASSERTION if known == NOASSERTION else known
+    return Statement("licence", known, "licence-file", locator, first_words(text))
 
 
 def package_statements(metadata: Metadata, locator: str) -> list[Statement]:

@@ -55,6 +55,14 @@ def fetch_hub(source: str, rest: str, workdir: Path) -> Fetched:
     )
 
 
+def tag_now(name: str) -> tuple[str, Statement]:
+    """Commit and licence tag of a repository's default branch today; downloads nothing."""
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    with _hub_errors(name, None):
+        info = _model_info(name, None)
+    return str(info.sha), _tag_statement(info, f"hf:{info.id}@{info.sha}")
+
+
 def _endpoint() -> str | None:
     # Passed on every call: the hub client itself reads HF_ENDPOINT only once, when it is first imported.
     return os.environ.get("HF_ENDPOINT") or None

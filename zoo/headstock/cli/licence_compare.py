@@ -1,0 +1,201 @@
+"""The commands of `headstock licence` that compare: policies, licences of a backbone, backbones, and then with now."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import click
+
+from headstock.cli.output import emit, format_option
+from headstock.cli.use_options import context_of, policy_of, stated, use_options
+
+if TYPE_CHECKING:
+    from headstock.licences.compare import Change
+
+
+@click.command("diff-policy")
+@click.argument("first", metavar="POLICY_A", type=click.Path(path_type=Path))
+@click.argument("second", metavar="POLICY_B", type=click.Path(path_type=Path))
+@use_options
+@format_option
+def diff_policy(first: Path, second: Path, format_: str, **use: Any) -> None:
+    """Say which versions two policy files treat differently.
+
+    `default` and `current` stand for Headstock's own policy and this installation's. Each policy is asked about its own
+    context unless options say another.
+    """
+    from headstock.catalogue import Catalogue
+    from headstock.licences.compare import current, policy_changes
+    from headstock.licences.gate import read_facts
+    from headstock.licences.policy import Policy
+
+    with Catalogue.open(create=False) as catalogue:
+        named = {"default": Policy.default(), "current": Policy.load(catalogue.settings)}
+        policies = [named[str(p)] if str(p) in named else Policy.read(p) for p in (first, second)]
+        facts, versions = read_facts(catalogue), current(catalogue)
+    context = context_of(policies[0], use) if stated(use) else None
+    _emit(
+        format_, list(policy_changes(facts, versions, policies[0], policies[1], context)), "nothing changes"
+    )
+
+
+@click.command("affects")
+@click.argument("reference", metavar="BACKBONE|DIGEST")
+@click.option("--as", "licence", help="What if it were under this licence.")
+@use_options
+@format_option
+def affects(reference: str, licence: str | None, format_: str, **use: Any) -> None:
+    """List every version that an artefact's licence reaches, with its verdict; --as asks what if."""
+    from headstock.catalogue import Catalogue
+    from headstock.licences.compare import Change, affected
+    from headstock.licences.composition import judge
+    from headstock.licences.decisions import known_expression
+    from headstock.licences.gate import read_facts
+    from headstock.licences.subjects import find
+
+    with Catalogue.open(create=False) as catalogue:
+        facts, versions = read_facts(catalogue), catalogue.versions()
+        digest = find(catalogue, facts, reference)
+        policy = policy_of(catalogue.settings, use)
+    context = context_of(policy, use)
+    changed = facts if licence is None else facts.with_conclusion(digest, known_expression(licence))
+    rows = [
+        Change(
+            version,
+            judge(facts, version.subject, context, policy),
+            judge(changed, version.subject, context, policy),
+        )
+        for version in affected(facts, versions, digest)
+    ]
+    _emit(format_, rows, "no version stands on it")
+
+
+@click.command("outbound")
+@click.argument("reference", metavar="NAME[:VERSION]|DIGEST")
+def outbound(reference: str) -> None:
+    """Say under what a version may be shared, head and backbone taken as one work."""
+    from headstock.catalogue import Catalogue
+    from headstock.licences.expression import parse
+    from headstock.licences.gate import read_facts
+    from headstock.licences.lineage import walk
+    from headstock.licences.outbound import sharing
+    from headstock.licences.policy import Policy
+    from headstock.licences.settled import settle
+    from headstock.licences.subjects import find
+
+    with Catalogue.open(create=False) as catalogue:
+        facts = read_facts(catalogue)
+        subject = find(catalogue, facts, reference)
+        steps = walk(facts, subject, Policy.load(catalogue.settings).with_stances(heads="inherit"))
+    inside = sorted({s.reach.digest for s in steps if s.reach.scope == "all" and not s.reach.via})
+    names = sorted({name for digest in inside for name in settle(facts, digest).licences})
+    found = sharing([parse(name) for name in names])
+    click.echo(f"contains {', '.join(names) or 'nothing with a stated licence'}")
+    if found.free:
+        click.echo(
+            f"may be shared under any licence that keeps the notices; plain choices: {', '.join(found.licences)}"
+        )
+    elif found.licences:
+        click.echo(f"may be shared under {' or '.join(found.licences)}")
+    else:
+        click.echo(f"may not be shared as a changed work ({found.value}): {found.why}")
+
+
+@click.command("bom")
+@click.argument("reference", metavar="NAME[:VERSION]")
+@click.option(
+    "--spec", type=click.Choice(["1.6", "1.7"]), default="1.6", show_default=True, help="CycloneDX version."
+)
+def bom(reference: str, spec: Literal["1.6", "1.7"]) -> None:
+    """Print the CycloneDX bill of materials of a version: lineage, declared and concluded licences, data, metrics."""
+    from headstock.catalogue import Catalogue
+    from headstock.licences import cyclonedx
+    from headstock.licences.gate import read_facts
+    from headstock.names import Reference
+
+    with Catalogue.open(create=False) as catalogue:
+        version = catalogue.version(Reference.parse(reference))
+        document = cyclonedx.bom(read_facts(catalogue), version, spec)
+    click.echo(json.dumps(document, indent=2, ensure_ascii=False, sort_keys=True))
+
+
+@click.command("alternatives")
+@click.argument("reference", metavar="BACKBONE")
+@use_options
+@format_option
+def alternatives(reference: str, format_: str, **use: Any) -> None:
+    """List backbones with the same taps and inputs whose licences allow the use."""
+    from headstock.catalogue import Catalogue
+    from headstock.licences.compare import current, replacements
+    from headstock.licences.gate import read_facts
+    from headstock.licences.settled import settle
+    from headstock.licences.subjects import find
+
+    with Catalogue.open(create=False) as catalogue:
+        facts, versions = read_facts(catalogue), current(catalogue)
+        backbone = find(catalogue, facts, reference, "backbone")
+        policy = policy_of(catalogue.settings, use)
+    found = replacements(facts, versions, backbone, context_of(policy, use), policy)
+    emit(
+        format_,
+        [{"version": str(v), "licence": settle(facts, v.subject).declared} for v in found],
+        headers=("VERSION", "LICENCE"),
+        row=lambda record: [record["version"], record["licence"]],
+        name=lambda record: str(record["version"]),
+        empty="no backbone with the same interface allows this use",
+    )
+
+
+@click.command("drift")
+@click.argument("names", nargs=-1, metavar="[NAME...]")
+@format_option
+def drift(names: tuple[str, ...], format_: str) -> None:
+    """Compare what hubs say today with what they said when backbones were pulled.
+
+    Asks the hub (HF_ENDPOINT). Changes no verdict: to accept a change, conclude it.
+    """
+    from headstock.catalogue import Catalogue
+    from headstock.licences.drift import drifts
+
+    with Catalogue.open(create=False) as catalogue:
+        found = drifts(catalogue, names)
+    emit(
+        format_,
+        [asdict(d) for d in found],
+        headers=("VERSION", "DRIFT", "PINNED", "NOW", "TO ACCEPT"),
+        row=lambda r: [r["version"], r["direction"], r["pinned"], r["now"], r["accept"] or "-"],
+        name=lambda record: str(record["version"]),
+        empty="no backbone was pulled from a hub",
+    )
+
+
+def _emit(format_: str, changes: Sequence[Change], empty: str) -> None:
+    records = [
+        {
+            "version": str(change.version),
+            "before": change.before.value,
+            "after": change.after.value,
+            "action_before": change.before.action,
+            "action_after": change.after.action,
+            "direction": change.direction,
+            "reason": change.after.reason,
+        }
+        for change in changes
+    ]
+    emit(
+        format_,
+        records,
+        headers=("VERSION", "BEFORE", "AFTER", "REASON"),
+        row=lambda r: [
+            r["version"],
+            f"{r['before']} ({r['action_before']})",
+            f"{r['after']} ({r['action_after']})",
+            r["reason"],
+        ],
+        name=lambda record: str(record["version"]),
+        empty=empty,
+    )

@@ -1,0 +1,101 @@
+"""The use that a verdict is about: what for, for whom, where, how many, and which act."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal, get_args
+
+from headstock.errors import InvalidInput
+from headstock.licences.terms import Trigger
+
+Purpose = Literal["research", "internal", "commercial"]
+Audience = Literal["self", "tenant", "public"]
+Act = Literal["train", "serve", "distribute"]
+
+EU = frozenset(
+    [
+        "AT",
+        "BE",
+        "BG",
+        "CY",
+        "CZ",
+        "DE",
+        "DK",
+        "EE",
+        "ES",
+        "FI",
+        "FR",
+        "GR",
+        "HR",
+        "HU",
+        "IE",
+        "IT",
+        "LT",
+        "LU",
+        "LV",
+        "MT",
+        "NL",
+        "PL",
+        "PT",
+        "RO",
+        "SE",
+        "SI",
+        "SK",
+    ]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """One use. The defaults are those of the policy file that comes with Headstock."""
+
+    purpose: Purpose = "internal"
+    audience: Audience = "self"
+    """Who gets the answers; `tenant` and `public` are third parties."""
+    act: Act = "serve"
+    territory: str = ""
+    """Where the operator is established: a country (ISO 3166-1 alpha-2) or `EU`; empty if not stated."""
+    sector: str = ""
+    """Field of use, in the words of the licence records (`medical-advice`, `military`...); empty: none of those."""
+    scale: int | None = None
+    """Monthly active users of the operator's products; None if not stated."""
+
+    @classmethod
+    def from_mapping(cls, value: Mapping[str, Any], base: Context | None = None) -> Context:
+        """`base` (or the defaults) with the given fields; raises `InvalidInput` that says what is allowed."""
+        known = {field.name for field in fields(cls)}
+        if unknown := sorted(set(value) - known):
+            raise InvalidInput(f"a context has no {unknown[0]!r}; it has {sorted(known)}")
+        merged: dict[str, Any] = {**asdict(base or cls()), **value}
+        for name, allowed in (("purpose", Purpose), ("audience", Audience), ("act", Act)):
+            if merged[name] not in get_args(allowed):
+                raise InvalidInput(f"{name} is {merged[name]!r}; expected one of {list(get_args(allowed))}")
+        scale = merged["scale"]
+        if scale is not None and (not isinstance(scale, int) or isinstance(scale, bool) or scale < 0):
+            raise InvalidInput(f"scale is {scale!r}; expected a number of monthly users")
+        merged["territory"] = str(merged["territory"]).upper()
+        return cls(**merged)
+
+    def triggers(self, modified: bool | None) -> dict[Trigger, bool | None]:
+        """Which triggers this use pulls; None where that depends on whether the work counts as modified."""
+        shared = self.act == "distribute"
+        return {
+            "use": True,
+            "host": self.act == "serve" and self.audience != "self",
+            "share": shared,
+            "share-modified": modified if shared else False,
+        }
+
+    def within(self, area: str) -> bool | None:
+        """Whether the operator is established in `area`; None if not stated."""
+        if not self.territory:
+            return None
+        return self.territory == area or (area == "EU" and self.territory in EU)
+
+    def __str__(self) -> str:
+        words = [self.act, f"for {self.purpose} use", f"to {self.audience}"]
+        words += [f"in {self.territory}"] if self.territory else []
+        words += [f"in the field {self.sector}"] if self.sector else []
+        words += [f"with {self.scale} users"] if self.scale is not None else []
+        return " ".join(words)

@@ -1,0 +1,204 @@
+"""One licence in one situation: allowed, denied or unknown, why, and which duties the use brings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from headstock.licences.context import Context
+from headstock.licences.lineage import Scope
+from headstock.licences.policy import Policy
+from headstock.licences.terms import Flow, LicenceDoc, Restriction
+from headstock.licences.values import Value, all_of, rank
+
+_PURPOSE_LIMITS = ("non-commercial", "research-only")
+_RESERVED = ("remote-restriction", "latest-version")
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """How a licensed artefact is part of what is used, apart from the context."""
+
+    scope: Scope = "all"
+    via: tuple[str, ...] = ()
+    modified: bool | None = False
+    modality: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """What differs from the usual, as JSON values; `from_json` reads it out of a proof's node."""
+        stated: dict[str, Any] = {}
+        if self.scope != "all":
+            stated["scope"] = self.scope
+        if self.via:
+            stated["via"] = list(self.via)
+        if self.modified is not False:
+            stated["modified"] = self.modified
+        if self.modality:
+            stated["modality"] = self.modality
+        return stated
+
+    @classmethod
+    def from_json(cls, node: Mapping[str, Any]) -> Situation:
+        """Inverse of `to_json`; other keys are passed over."""
+        via, modified = tuple(node.get("via", ())), node.get("modified", False)
+        return cls(node.get("scope", "all"), via, modified, node.get("modality", ""))
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Duty:
+    """Something that the use obliges to."""
+
+    duty: str
+    """A word of `terms.Duty`, or `remote-restriction` and `latest-version` for rights that the licensor reserves."""
+    licence: str
+    payload: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What one licence says about one situation."""
+
+    value: Value
+    why: tuple[str, ...] = ()
+    """Reasons of every value below `allow`."""
+    duties: tuple[Duty, ...] = ()
+
+
+class Judge:
+    """Judges licences under one policy in one context; outcomes are remembered."""
+
+    def __init__(self, policy: Policy, context: Context) -> None:
+        self.policy = policy
+        self.context = context
+        self.judge = lru_cache(maxsize=65536)(self._judge)
+
+    def _judge(self, doc: LicenceDoc, situation: Situation) -> Outcome:
+        if doc.id in self.policy.refused:
+            return Outcome("deny", (f"{doc.id} is on the policy's list of refused licences",))
+        if situation.scope == "note":
+            return Outcome("allow")
+        inside = self._inside(doc, situation)
+        if not situation.via:
+            return inside
+        forbidding = [relation for relation in situation.via if doc.flow.get(relation) == "forbidden"]
+        if forbidding:
+            return Outcome("deny", (f"{doc.id} forbids {forbidding[0]}",))
+        # What does not pass along one of the relations does not arrive.
+        return max(
+            (self._passing(doc, inside, r) for r in situation.via),
+            key=lambda o: (rank(o.value), -len(o.duties)),
+        )
+
+    # ------------------------------------------------------------------------------------------ terms
+    def _inside(self, doc: LicenceDoc, situation: Situation) -> Outcome:
+        """The outcome where the work's own terms apply in full (as far as the scope goes)."""
+        found = [
+            self._restriction(doc, r, situation)
+            for r in doc.restrictions
+            if _in_scope(r.kind, situation.scope)
+        ]
+        values, why = [v for v, _ in found], [w for v, w in found if v != "allow"]
+        if not doc.complete and situation.scope in ("all", "nc"):
+            values.append("unknown")
+            why.append(f"not every term of {doc.id} has been read")
+        return Outcome(all_of(values), tuple(why), tuple(self._duties(doc, situation)))
+
+    def _restriction(self, doc: LicenceDoc, limit: Restriction, situation: Situation) -> tuple[Value, str]:
+        if limit.modality and situation.modality and limit.modality != situation.modality:
+            return "allow", ""
+        value, why = self._limit(limit, situation)
+        if limit.modality and not situation.modality and value == "deny":
+            value, why = "unknown", f"{why}, and it is not known whether this is a {limit.modality} model"
+        return value, f"{doc.id}: {why}"
+
+    def _limit(self, limit: Restriction, situation: Situation) -> tuple[Value, str]:
+        context, stances = self.context, self.policy.stances
+        match limit.kind:
+            case "non-commercial" | "research-only":
+                return self._purpose(limit.kind)
+            case "field-of-use" if stances["fields_of_use"] == "bind" and context.sector in limit.values:
+                return "deny", f"use in the field {context.sector!r} is not allowed"
+            case "scale":
+                return self._scale(int(limit.values[0]))
+            case "territory":
+                return self._territory(limit.values)
+            case "no-derivatives" if context.act == "distribute":
+                return _if_modified(situation.modified, "changed works may not be shared")
+            case "no-sharing" if context.act == "distribute":
+                return "deny", "it may not be passed on"
+        return "allow", ""
+
+    def _purpose(self, kind: str) -> tuple[Value, str]:
+        purpose, stance = self.context.purpose, self.policy.stances["internal_use"]
+        if purpose == "research":
+            return "allow", ""
+        if purpose == "commercial" or kind == "research-only" or stance == "commercial":
+            return "deny", f"{kind}, and the purpose is {purpose}"
+        if stance == "non-commercial":
+            return "allow", ""
+        return "unknown", f"{kind}, and whether internal use is commercial is contested (stance internal_use)"
+
+    def _scale(self, limit: int) -> tuple[Value, str]:
+        scale = self.context.scale
+        if scale is None and self.policy.stances["unstated_scale"] == "small":
+            return "allow", ""
+        if scale is None:
+            return (
+                "unknown",
+                f"above {limit} monthly users it needs another licence, and their number is not stated",
+            )
+        return (
+            ("allow", "")
+            if scale <= limit
+            else ("deny", f"above {limit} monthly users it needs another licence")
+        )
+
+    def _territory(self, areas: tuple[str, ...]) -> tuple[Value, str]:
+        within = [self.context.within(area) for area in areas]
+        if True in within:
+            return "deny", f"not granted to those established in {', '.join(areas)}"
+        if None in within:
+            return (
+                "unknown",
+                f"not granted in {', '.join(areas)}, and where the operator is established is not stated",
+            )
+        return "allow", ""
+
+    # ------------------------------------------------------------------------------------------ duties
+    def _duties(self, doc: LicenceDoc, situation: Situation) -> Iterator[Duty]:
+        triggers = self.context.triggers(situation.modified)
+        for condition in doc.conditions:
+            wanted = situation.scope == "all" or (
+                situation.scope == "attribute" and condition.duty == "attribution"
+            )
+            # A duty that may be owed is listed: fulfilling one too many harms nobody.
+            if wanted and any(triggers[trigger] is not False for trigger in condition.on):
+                yield Duty(condition.duty, doc.id, condition.payload)
+        for limit in doc.restrictions:
+            if limit.kind in _RESERVED and situation.scope == "all":
+                yield Duty(limit.kind, doc.id)
+
+    def _passing(self, doc: LicenceDoc, inside: Outcome, relation: str) -> Outcome:
+        """What passes along a relation that carries no weights."""
+        flow: Flow = doc.flow.get(relation, "undefined")
+        if flow == "naming":
+            return Outcome("allow", (), tuple(d for d in inside.duties if d.duty == "name-prefix"))
+        stance = self.policy.stances["heads" if relation in ("head_on", "adapter_of") else "silence"]
+        if flow == "own" or (flow == "undefined" and stance == "own"):
+            return Outcome("allow")
+        if flow == "inherits" or stance == "inherit" or inside.value == "allow":
+            return inside
+        contested = f"whether the terms of {doc.id} pass along {relation} is contested"
+        return Outcome("unknown", (*inside.why, contested), inside.duties)
+
+
+def _in_scope(kind: str, scope: Scope) -> bool:
+    return scope == "all" or (scope == "nc" and kind in _PURPOSE_LIMITS)
+
+
+def _if_modified(modified: bool | None, why: str) -> tuple[Value, str]:
+    if modified is None:
+        return "unknown", f"{why}, and whether this counts as changed is contested (stance heads)"
+    return ("deny", why) if modified else ("allow", "")

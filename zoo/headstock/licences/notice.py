@@ -1,0 +1,109 @@
+"""NOTICE: every licence of a lineage with its texts, statements and duties; equal bytes for equal facts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+
+from headstock.digest import Digest
+from headstock.licences import library
+from headstock.licences.aliases import base
+from headstock.licences.composition import judge
+from headstock.licences.facts import Facts
+from headstock.licences.judge import Duty
+from headstock.licences.lineage import walk
+from headstock.licences.policy import Policy
+from headstock.licences.settled import Settled, settle
+
+Read = Callable[[Digest], bytes]
+
+_RULE = "=" * 78
+_THIN = "-" * 78
+
+
+def notice(facts: Facts, title: str, subject: Digest, policy: Policy, read: Read) -> str:
+    """The document for whoever receives or is served `subject`; `read` gives a stored blob.
+
+    It covers every artefact of the lineage, training data among them whatever the policy's stance is, and lists the
+    duties of sharing and of serving the public. It holds no date and no path.
+    """
+    stance = policy.stances["training_data"]
+    wide = policy.with_stances(training_data=stance if stance.startswith("inherit") else "attribute")
+    reached = {step.reach for step in walk(facts, subject, wide)}
+    # What a checkpoint was converted from says nothing of its own: its words are kept with the checkpoint.
+    echoes = {r.digest for r in reached if r.origin and not facts.own_statements(r.digest)}
+    echoes -= {r.digest for r in reached if not r.origin}
+    digests = sorted({r.digest for r in reached} - echoes, key=lambda d: (facts.label(d), d))
+    shown = [digest for digest in digests if facts.statements_about(digest) or digest in facts.conclusions]
+    settled = {digest: settle(facts, digest) for digest in shown}
+    lines = [f"NOTICE for {title}", str(subject), ""]
+    lines += _silent(facts, digests, shown)
+    lines += _duties(facts, subject, wide)
+    for digest in shown:
+        lines += [_RULE, *_artefact(facts, digest, settled[digest])]
+    lines += _texts(facts, shown, settled, read)
+    return "\n".join(line.rstrip() for line in lines).rstrip() + "\n"
+
+
+def _silent(facts: Facts, digests: Sequence[str], shown: Sequence[str]) -> Iterator[str]:
+    silent = [d for d in digests if d not in shown and facts.kinds[d] in ("backbone", "dataset", "source")]
+    for digest in silent:
+        yield f"NOASSERTION: no source states a licence of {facts.label(digest)} ({digest})"
+    if silent:
+        yield ""
+
+
+def _duties(facts: Facts, subject: Digest, policy: Policy) -> Iterator[str]:
+    owed: set[Duty] = set()
+    for context in (
+        replace(policy.context, act="distribute", audience="public"),
+        replace(policy.context, act="serve", audience="public"),
+    ):
+        owed |= set(judge(facts, subject, context, policy).duties)
+    if owed:
+        yield "Duties when it is shared or served to the public:"
+        for duty in sorted(owed):
+            yield f"  {duty.duty} ({duty.licence})" + (f": {duty.payload}" if duty.payload else "")
+        yield ""
+
+
+def _artefact(facts: Facts, digest: str, settled: Settled) -> Iterator[str]:
+    yield facts.label(digest)
+    yield f"  {digest}"
+    yield f"  concluded: {settled.concluded}"
+    yield f"  declared:  {settled.declared}"
+    for statement in facts.statements_about(digest):
+        said = f" in its words: {' '.join(statement.raw.split())}" if statement.raw else ""
+        yield f"  {statement.source} at {statement.locator} says {statement.value}{said}"
+    for name in settled.licences:
+        doc = library.find(base(name))
+        for document in doc.documents if doc else ():
+            yield f"  {name}: {document.source}"
+    yield ""
+
+
+def _texts(facts: Facts, shown: Sequence[str], settled: dict[str, Settled], read: Read) -> Iterator[str]:
+    """The texts that came with the artefacts, each once, and the licences of which none came."""
+    owners: dict[tuple[str, Digest], list[str]] = {}
+    for digest in shown:
+        for role, blob in sorted(facts.files.get(digest, {}).items()):
+            owners.setdefault((role, blob), []).append(facts.label(digest))
+    for (role, blob), labels in sorted(owners.items(), key=lambda item: (item[1], item[0])):
+        yield _RULE
+        yield f"{role.upper()} text of {', '.join(labels)}"
+        yield _THIN
+        yield from read(blob).decode(errors="replace").replace("\r\n", "\n").strip("\n").split("\n")
+        yield ""
+    bare = [digest for digest in shown if not facts.files.get(digest)]
+    missing = sorted({name for digest in bare for name in settled[digest].licences if _wants_text(name)})
+    if missing:
+        yield _RULE
+        yield "Licences whose text did not come with the artefact; include it before sharing:"
+        for name in missing:
+            doc = library.find(base(name))
+            yield f"  {name}: {doc.documents[0].source if doc else 'unknown'}"
+
+
+def _wants_text(licence: str) -> bool:
+    doc = library.find(base(licence))
+    return doc is None or any(condition.duty == "include-text" for condition in doc.conditions)

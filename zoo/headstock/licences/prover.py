@@ -1,0 +1,231 @@
+"""The prover: one step per artefact and way it is part of the whole, put together to a verdict's proof."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+
+from headstock.digest import Digest
+from headstock.licences import library
+from headstock.licences.aliases import Resolution, base
+from headstock.licences.context import Context
+from headstock.licences.expression import Expression, parse
+from headstock.licences.facts import Facts
+from headstock.licences.judge import Duty, Judge, Situation
+from headstock.licences.lineage import Reach, Step, walk
+from headstock.licences.policy import Policy
+from headstock.licences.proof import FORMAT, Node, combined, fact, leaves, outcome_of, reasons, sharing_node
+from headstock.licences.relicensing import relicensed
+from headstock.licences.statements import Declared, Finding, declared
+from headstock.licences.values import Value, all_of
+
+_OWN = ("head", "adapter", "model")
+"""Kinds that are made here: without a statement of others they carry no terms but those of what they are made from."""
+
+_COPIES = ("finetuned_from", "quantised_from", "merged_from", "pruned_from", "converted_from")
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A proof and what it comes to."""
+
+    value: Value
+    why: tuple[str, ...]
+    """Reasons of every step below `allow`, the strictest first."""
+    proof: Node
+    duties: tuple[Duty, ...]
+    findings: tuple[Finding, ...]
+
+
+class Prover:
+    """Proves verdicts from one snapshot of facts in one context under one policy."""
+
+    def __init__(self, facts: Facts, context: Context, policy: Policy) -> None:
+        self._facts = facts
+        self._context = context
+        self._policy = policy
+        self._judge = Judge(policy, context)
+        self._use = {k: v for k, v in asdict(context).items() if v is not None}
+        self._declared: dict[str, Declared] = {}
+        self._nodes: dict[Reach, tuple[Node, frozenset[Duty]]] = {}
+        self._duties: set[Duty] = set()
+
+    def prove(self, subject: Digest) -> Made:
+        """The proof for one artefact."""
+        self._duties = set()
+        steps = walk(self._facts, subject, self._policy)
+        nodes = [self._step(step) for step in steps]
+        share = self._sharing(steps)
+        nodes += [share] if share else []
+        value = all_of(node["value"] for node in nodes)
+        findings = self._findings(steps)
+        below = [node for level in ("deny", "unknown") for node in nodes if node["value"] == level]
+        why = [f"{node['about']}: {reason}" for node in below for reason in reasons(node)]
+        whole: Node = {
+            "format": FORMAT,
+            "subject": subject,
+            "context": self._use,
+            "policy": self._policy.as_json,
+            "records": self._records(nodes),
+            "op": "all",
+            "of": nodes,
+            "value": value,
+        }
+        return Made(value, tuple(dict.fromkeys(why)), whole, tuple(sorted(self._duties)), findings)
+
+    # ------------------------------------------------------------------------------------------ steps
+    def _step(self, step: Step) -> Node:
+        reach = step.reach
+        node, duties = self._judged(reach)
+        self._duties |= duties
+        return {
+            "about": self._facts.label(reach.digest),
+            "digest": reach.digest,
+            "relation": step.relation,
+            "child": step.child,
+            **node,
+        }
+
+    def _judged(self, reach: Reach) -> tuple[Node, frozenset[Duty]]:
+        """The node and duties of one reach; a backbone is judged once for all the heads on it."""
+        known = self._nodes.get(reach)
+        if known is None:
+            outer, self._duties = self._duties, set()
+            situation = Situation(reach.scope, reach.via, reach.modified, self._facts.modality(reach.digest))
+            known = (self._artefact(reach, situation), frozenset(self._duties))
+            self._nodes[reach], self._duties = known, outer
+        return known
+
+    def _artefact(self, reach: Reach, situation: Situation) -> Node:
+        kind, digest = self._facts.kinds[reach.digest], reach.digest
+        decision = self._facts.conclusions.get(digest)
+        if decision is not None:
+            node = self._expression(parse(decision.expression), situation)
+            return {**node, "concluded": f"by {decision.actor} at {decision.at}: {decision.reason}"}
+        if reach.origin and not self._facts.own_statements(digest):
+            return fact(
+                "allow", "where the bytes came from: what it says is kept with what was converted from it"
+            )
+        readings = self._read(digest).readings
+        if readings:
+            nodes = [self._reading(reading, situation) for reading in readings]
+            return nodes[0] if len(nodes) == 1 else combined("agree", nodes)
+        if situation.scope in ("note", "attribute"):
+            return fact("allow", "no source states its licence; only a remark is wanted of it")
+        if kind in _OWN:
+            return fact("allow", "made here: carries no terms of its own")
+        if kind == "source" and self._policy.stances["unstated_parent"] == "trust-child":
+            return fact(
+                "allow",
+                "its licence is not known; the policy trusts the child's own (stance unstated_parent)",
+            )
+        return fact("unknown", "no source states a licence")
+
+    def _reading(self, reading: Resolution, situation: Situation) -> Node:
+        if reading.expression is not None:
+            return self._expression(reading.expression, situation)
+        if reading.kind == "ambiguous" and reading.closed:
+            return combined(
+                "agree", [self._licence(candidate, situation) for candidate in reading.candidates]
+            )
+        value: Value = "allow" if situation.scope in ("note", "attribute") else "unknown"
+        return fact(
+            value, reading.why or f"one of {', '.join(reading.candidates)}, and which one is not said"
+        )
+
+    def _expression(self, expression: Expression, situation: Situation) -> Node:
+        if expression.op == "licence":
+            return self._licence(expression.licence, situation)
+        before = set(self._duties)
+        nodes, duties = [], []
+        for part in expression.parts:
+            self._duties = set()
+            nodes.append(self._expression(part, situation))
+            duties.append(self._duties)
+        node = combined("all" if expression.op == "and" else "any", nodes)
+        # Of alternatives the first of the best is chosen, and only its duties are owed.
+        chosen = (
+            duties if expression.op == "and" else [duties[[n["value"] for n in nodes].index(node["value"])]]
+        )
+        self._duties = before.union(*chosen)
+        return node
+
+    def _licence(self, licence: str, situation: Situation) -> Node:
+        outcome = outcome_of(self._judge, licence, situation)
+        self._duties |= set(outcome.duties)
+        node: Node = {"op": "terms", "licence": licence, "value": outcome.value}
+        node |= situation.to_json()
+        return {**node, "why": list(outcome.why)} if outcome.why else node
+
+    # ------------------------------------------------------------------------------------------ the whole
+    def _sharing(self, steps: Sequence[Step]) -> Node | None:
+        """Whether one licence can be found for the whole: only sharing it asks for one."""
+        if self._context.act != "distribute":
+            return None
+        inside = [s.reach for s in steps if s.reach.scope == "all" and not s.reach.via]
+        certain = {r.digest for r in inside if r.modified is True}
+        contested = {r.digest for r in inside if r.modified is None}
+        own = {inside[0].digest} if inside else set()
+        nodes = []
+        for digests, softened in (
+            (certain | own if certain else set(), False),
+            (own | certain | contested, True),
+        ):
+            terms = sorted({str(e) for digest in digests for e in self._settled(digest)})
+            if terms and (digests - own):
+                nodes.append(sharing_node(terms, softened))
+        return {"about": "the whole", **combined("all", nodes)} if nodes else None
+
+    def _settled(self, digest: str) -> list[Expression]:
+        """What the artefact is under: the decision, or everything that was declared or may have been meant."""
+        decision = self._facts.conclusions.get(digest)
+        if decision is not None:
+            return [parse(decision.expression)]
+        readings = self._read(digest).readings
+        definite = [r.expression for r in readings if r.expression is not None]
+        return definite + [parse(name) for r in readings if r.closed for name in r.candidates]
+
+    def _findings(self, steps: Sequence[Step]) -> tuple[Finding, ...]:
+        found: dict[tuple[str, str], Finding] = {}
+        for step in steps:
+            if step.reach.origin and not self._facts.own_statements(step.reach.digest):
+                continue
+            digest, label = step.reach.digest, self._facts.label(step.reach.digest)
+            settled = digest in self._facts.conclusions
+            remarks = [f for f in self._read(digest).findings if step.reach.scope != "note"]
+            if step.reach.scope == "note":
+                remarks += self._noted(step)
+            elif step.relation in (
+                "finetuned_from",
+                "quantised_from",
+                "merged_from",
+                "pruned_from",
+                "converted_from",
+            ):
+                remarks += relicensed(self._settled(step.child), self._settled(digest))
+            for remark in remarks:
+                message = f"{label}: {remark.message}"
+                found.setdefault(
+                    (remark.kind, message), Finding(remark.kind, message, remark.warn and not settled)
+                )
+        return tuple(found[key] for key in sorted(found))
+
+    def _noted(self, step: Step) -> list[Finding]:
+        """Training data whose terms would not allow this use, if they reached the weights."""
+        node, _ = self._judged(Reach(step.reach.digest, "nc"))
+        if node["value"] == "allow":
+            return []
+        stated = bool(self._read(step.reach.digest).readings) or step.reach.digest in self._facts.conclusions
+        said = "; ".join(reasons(node))
+        return [
+            Finding("training-data", f"trained on it, and if its terms bind weights: {said}", warn=stated)
+        ]
+
+    def _read(self, digest: str) -> Declared:
+        if digest not in self._declared:
+            self._declared[digest] = declared(self._facts.statements_about(digest))
+        return self._declared[digest]
+
+    def _records(self, nodes: Iterable[Node]) -> dict[str, str]:
+        ids = sorted({base(leaf["licence"]) for node in nodes for leaf in leaves(node)})
+        return {licence: doc.digest for licence in ids if (doc := library.find(licence)) is not None}

@@ -1,0 +1,145 @@
+"""What the sources of one artefact declare, read together: readings, and what is wrong with them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from headstock.licences import library
+from headstock.licences.aliases import NOASSERTION, Resolution, resolve
+from headstock.records import Evidence
+
+_RECOGNISED = frozenset({"MIT", "BSD-2-Clause", "BSD-3-Clause", "Apache-2.0"})
+"""Licences whose text is recognised word for word wherever it turns up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something about the evidence or the lineage that a person should look at."""
+
+    kind: str
+    """`conflict`, `text-differs`, `ambiguous`, `unknown-licence`, `relicensed`, `training-data`..."""
+    message: str
+    warn: bool = True
+    """False for a remark that needs no decision."""
+
+
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """All statements about one artefact, understood as far as they can be."""
+
+    readings: tuple[Resolution, ...]
+    """Distinct meanings, in a stable order; more than one is a conflict. Empty: no source says anything."""
+    findings: tuple[Finding, ...] = ()
+
+    @property
+    def text(self) -> str:
+        """For people and documents: the expression, `NOASSERTION`, or the alternatives that conflict."""
+        said = sorted({str(r.expression) for r in self.readings if r.expression is not None})
+        return " / ".join(said) if said else NOASSERTION
+
+
+def declared(statements: Iterable[Evidence]) -> Declared:
+    """Read the licence statements of one artefact together. The order of the statements does not matter."""
+    said: dict[str, tuple[Resolution, list[str]]] = {}
+    unread: list[Evidence] = []
+    for statement in statements:
+        if statement.field != "licence":
+            continue
+        meaning = _meaning(statement)
+        if meaning.kind == "unknown" and statement.source == "licence-file":
+            unread.append(statement)
+        elif meaning.kind != "unstated":
+            said.setdefault(_key(meaning), (meaning, []))[1].append(statement.source)
+    kept = {key: value for key, value in sorted(said.items()) if not _refined(value[0], said.values())}
+    readings = [meaning for meaning, _ in kept.values()]
+    findings = [_finding(meaning) for meaning in readings if meaning.kind != "licence"]
+    if len(readings) > 1:
+        voices = " but ".join(f"{_words(m)} ({', '.join(sorted(set(by)))})" for m, by in kept.values())
+        findings.insert(0, Finding("conflict", f"sources declare {voices}"))
+    doubt = _unread(unread, readings)
+    return Declared((*readings, *doubt[0]), (*findings, *doubt[1]))
+
+
+def _meaning(statement: Evidence) -> Resolution:
+    if statement.value != NOASSERTION:
+        return resolve(statement.value)
+    raw = statement.raw.strip()
+    if statement.source == "licence-file":
+        return (
+            Resolution("unknown", why=f"a licence text that begins {raw[:60]!r}")
+            if raw
+            else Resolution("unstated")
+        )
+    # "other; license_name: llama3.2; license_link: ..." as cards are kept.
+    head, *fields = [
+        part.strip() for part in raw.removeprefix("License-Expression:").removeprefix("License:").split(";")
+    ]
+    named = next((f.partition(":")[2].strip() for f in fields if f.startswith("license_name:")), "")
+    meaning = _listed(head)
+    return resolve(named) if meaning.kind == "unstated" and named else meaning
+
+
+def _listed(text: str) -> Resolution:
+    """A list of licences says neither "and" nor "or": it may mean any of them."""
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    meanings = [resolve(part) for part in parts]
+    if len(meanings) < 2:
+        return meanings[0] if meanings else Resolution("unstated")
+    licences = sorted(str(m.expression) for m in meanings if m.expression is not None)
+    closed = len(licences) == len(meanings)
+    return Resolution(
+        "ambiguous", None, tuple(licences), closed, "several are listed, neither joined by and nor by or"
+    )
+
+
+def _key(meaning: Resolution) -> str:
+    return f"{meaning.kind} {meaning.expression or ''} {meaning.candidates} {meaning.why}"
+
+
+def _refined(meaning: Resolution, others: Iterable[tuple[Resolution, Sequence[str]]]) -> bool:
+    """True for a family, or a choice of licences, beside a source that says which one it is."""
+    definite = {str(other.expression) for other, _ in others if other.expression is not None}
+    if meaning.expression is not None and meaning.expression.op == "or":
+        return bool(definite & {str(part) for part in meaning.expression.parts})
+    return meaning.kind == "ambiguous" and bool(definite & set(meaning.candidates))
+
+
+def _words(meaning: Resolution) -> str:
+    if meaning.expression is not None:
+        return str(meaning.expression)
+    return f"one of {', '.join(meaning.candidates)}" if meaning.candidates else meaning.why
+
+
+def _finding(meaning: Resolution) -> Finding:
+    if meaning.kind == "ambiguous":
+        return Finding("ambiguous", f"a source names a family, {_words(meaning)}: {meaning.why}")
+    return Finding("unknown-licence", meaning.why)
+
+
+def _unread(
+    texts: Sequence[Evidence], readings: Sequence[Resolution]
+) -> tuple[list[Resolution], list[Finding]]:
+    """What an unrecognised licence text means beside what the other sources say."""
+    if not texts:
+        return [], []
+    words = sorted({_meaning(text).why for text in texts})
+    named = sorted({licence for r in readings if r.expression for licence in r.expression.licences()})
+    comparable = [licence for licence in named if _comparable(licence)]
+    if named and not comparable:
+        why = (
+            f"{'; '.join(words)} was not compared with {', '.join(named)}: the record does not know its text"
+        )
+        return [], [Finding("text-not-compared", why, warn=False)]
+    unknown = Resolution("unknown", why="; ".join(words))
+    if comparable:
+        message = (
+            f"{'; '.join(words)} is not the text of {', '.join(comparable)}, which another source declares"
+        )
+        return [unknown], [Finding("text-differs", message)]
+    return [unknown], [Finding("unknown-licence", f"{'; '.join(words)} is not known")]
+
+
+def _comparable(licence: str) -> bool:
+    doc = library.find(licence)
+    return licence in _RECOGNISED or (doc is not None and any(d.words for d in doc.documents))
