@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-CONTAINERS = ("zoo", "server", "plugins", "plugins/text", "plugins/vision", "plugins/audio", "clients", "clients/python")
+CONTAINERS = ("zoo", "server", "plugins", "plugins/text", "plugins/vision", "plugins/audio", "plugins/multimodal", "plugins/tabular", "clients", "clients/python")
 
 # Layer -> layers that it may import. `protos` are the generated stubs inside the zoo's package; `cli` is the program
 # on top of the zoo, and the only part of it that knows the client.
@@ -28,6 +28,8 @@ PACKAGES = {
     "headstock_text": "plugin",
     "headstock_vision": "plugin",
     "headstock_audio": "plugin",
+    "headstock_multimodal": "plugin",
+    "headstock_tabular": "plugin",
 }
 
 

@@ -10,10 +10,10 @@ import torch
 
 from headstock import metrics, postprocess
 from headstock.errors import InvalidInput
+from headstock.heads.projection import supervised_contrastive
 from headstock.hookspecs import Batch, HeadType, Targets
 from headstock.testing import check_head_type
 from headstock_text.heads import TextClassification, TextEmbedding
-from headstock_text.heads.projection import supervised_contrastive
 
 CLASSIFICATION, EMBEDDING = TextClassification(), TextEmbedding()
 

@@ -42,7 +42,9 @@ def plain_value(config: Mapping[str, Any], key: str, default: int | float | str)
     if value is None:
         return default
     wanted = type(default)
-    fits = isinstance(value, (int, float) if wanted is float else wanted) and not isinstance(value, bool)
+    fits = isinstance(value, (int, float) if wanted is float else wanted)
+    # To Python, True is an int.
+    fits = fits and isinstance(value, bool) == (wanted is bool)
     if not fits:
         raise InvalidInput(f"config.json: {key} is {value!r:.60}; expected a {wanted.__name__} such as {default!r}")
     return float(value) if wanted is float else value

@@ -6,16 +6,19 @@ from collections.abc import Sequence
 
 from headstock.hookspecs import BackboneFamily, HeadType, hookimpl
 from headstock_text.bert import BertFamily
-from headstock_text.heads import TextClassification, TextEmbedding
+from headstock_text.distilbert import DistilBertFamily
+from headstock_text.gpt import GptFamily
+from headstock_text.heads import HEADS
+from headstock_text.roberta import RobertaFamily
 
 
 @hookimpl
 def backbone_families() -> Sequence[BackboneFamily]:
     """Families of this plugin."""
-    return [BertFamily()]
+    return [BertFamily(), RobertaFamily(), DistilBertFamily(), GptFamily()]
 
 
 @hookimpl
 def head_types() -> Sequence[HeadType]:
     """Head types of this plugin."""
-    return [TextClassification(), TextEmbedding()]
+    return HEADS

@@ -14,3 +14,14 @@ def masked_mean(tokens: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     weights = mask.to(tokens.dtype).unsqueeze(-1)
     total = torch.cumsum(tokens * weights, dim=1)[:, -1]
     return total / weights.sum(dim=1).clamp(min=1.0)
+
+
+def last_token(tokens: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """Features [n, d] of the last token of `tokens` [n, len, d] whose `mask` [n, len] is 1; the first if none is."""
+    positions = torch.arange(mask.shape[1], device=mask.device)
+    return token_at(tokens, (mask * positions).amax(dim=1))
+
+
+def token_at(tokens: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+    """Features [n, d] of `tokens` [n, len, d] at one position per row, INT64 [n]."""
+    return tokens[torch.arange(tokens.shape[0], device=tokens.device), positions]

@@ -42,6 +42,7 @@ def export_graph(
 
     feeds = {spec.name: torch.from_numpy(example[spec.name]) for spec in inputs}
     check_forward(module, feeds, taps)
+    _forget_recurrent_kernels()
     dynamic = {s.name: {a: torch.export.Dim.DYNAMIC for a, n in enumerate(s.shape) if n == -1} for s in inputs}
     try:
         with _quiet(), torch.no_grad():
@@ -113,6 +114,20 @@ def admit_graph(path: Path, inputs: Sequence[TensorSpec], taps: Sequence[Tap]) -
     ):
         if (found := [v.name for v in values]) != expected:
             raise FailedPrecondition(f"the graph has {what} {found}; expected {expected}")
+
+
+def _forget_recurrent_kernels() -> None:
+    """Make the exporter look up its kernels of recurrent layers again.
+
+    torch 2.13 swaps them for the time of one export and leaves what it resolved in the operator's dispatch cache: the
+    second network with an LSTM in a process would be unrolled over its example, its length fixed.
+    """
+    import torch
+
+    for operator in ("lstm", "gru", "rnn_tanh", "rnn_relu"):
+        cache = getattr(getattr(torch.ops.aten, operator).input, "_dispatch_cache", None)
+        if cache is not None:
+            cache.clear()
 
 
 def _nodes(graph: Any) -> Iterator[Any]:

@@ -39,6 +39,8 @@ def samples_for(preprocessor: Preprocessor) -> Samples:
     kind = preprocessor.spec.kind
     if kind == "text":
         return _texts(preprocessor)
+    if kind == "table":
+        return _table(preprocessor)
     if kind == "image":
         from headstock.preprocess.image_samples import hostile, samples
     elif kind in ("waveform", "mfcc"):
@@ -46,6 +48,14 @@ def samples_for(preprocessor: Preprocessor) -> Samples:
     else:
         raise Unsupported(f"there are no sample inputs for preprocessing kind {kind!r}")
     return Samples(tuple(preprocessor.rows(samples())), tuple(preprocessor.rows(hostile())))
+
+
+def _table(preprocessor: Preprocessor) -> Samples:
+    from headstock.preprocess.table_options import TableOptions
+    from headstock.preprocess.table_samples import hostile, samples
+
+    options = TableOptions.parse(preprocessor.spec.options)
+    return Samples(tuple(preprocessor.rows(samples(options))), tuple(preprocessor.rows(hostile(options))))
 
 
 def _texts(preprocessor: Preprocessor) -> Samples:

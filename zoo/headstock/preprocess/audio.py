@@ -63,11 +63,12 @@ class AudioPreprocessor(ABC):
 
     def rows(self, raw: Sequence[Any]) -> list[Row]:
         """One row per encoded recording. Raises `InvalidInput` naming the recording's index."""
-        rows = []
-        for index, data in enumerate(raw):
-            samples = decode(data, index, rate=self._rate, max_seconds=self._max_seconds)
-            rows.append(self._row(self._features(samples, f"audio {index}")))
-        return rows
+        return [self.row(data, index) for index, data in enumerate(raw)]
+
+    def row(self, data: Any, index: int) -> Row:
+        """The row of one encoded recording. Raises `InvalidInput` that calls it by `index`."""
+        samples = decode(data, index, rate=self._rate, max_seconds=self._max_seconds)
+        return self._row(self._features(samples, f"audio {index}"))
 
     def rows_from_tensors(self, tensors: Mapping[str, Array]) -> list[Row]:
         """One row per first-axis slice, padding to the right of its mask's ones stripped. Raises `InvalidInput`."""

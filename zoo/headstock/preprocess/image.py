@@ -76,9 +76,11 @@ class ImagePreprocessor:
 
     def rows(self, raw: Sequence[Any]) -> list[Row]:
         """One row per encoded image. Raises `InvalidInput` naming the image's index."""
-        return [
-            Row({"pixel_values": self._pixels(data, index)}, self._length) for index, data in enumerate(raw)
-        ]
+        return [self.row(data, index) for index, data in enumerate(raw)]
+
+    def row(self, data: Any, index: int) -> Row:
+        """The row of one encoded image. Raises `InvalidInput` that calls it by `index`."""
+        return Row({"pixel_values": self._pixels(data, index)}, self._length)
 
     def rows_from_tensors(self, tensors: Mapping[str, Array]) -> list[Row]:
         """One row per first-axis slice of `pixel_values` FP32 [n, channels, height, width]. Raises `InvalidInput`."""

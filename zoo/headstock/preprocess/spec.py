@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy.typing as npt
 
@@ -21,7 +21,7 @@ class PreprocessSpec:
     """All that decides how raw input becomes tensors; its digest is part of the backbone's."""
 
     kind: str
-    """Which implementation: `text`, `image`, `waveform`, `mfcc`."""
+    """Which implementation: `text`, `image`, `waveform`, `mfcc`, `table`."""
     options: Mapping[str, Any]
     """The implementation's settings, all of them, JSON values only."""
     files: Mapping[str, Digest]
@@ -52,6 +52,13 @@ class Row:
     """Cost in the unit that the hardware feels: tokens, pixels / 256, frames. At least 1."""
     truncated: bool = False
     """True if the declared maximum cut the sample."""
+    extra: Mapping[str, Any] | None = None
+    """What postprocessing needs to know of this row, where it was asked for; see `TextReader`."""
+
+    @property
+    def steps(self) -> int:
+        """Size of the first axis of the first tensor: what `Tap.positions` makes positions of."""
+        return len(next(iter(self.tensors.values())))
 
 
 class Preprocessor(Protocol):
@@ -77,6 +84,33 @@ class Preprocessor(Protocol):
         """Graph inputs for rows that share a batch, padded to the longest of them and no further."""
 
 
+@runtime_checkable
+class TextReader(Protocol):
+    """A preprocessor whose rows can say where each of their positions stands in the text.
+
+    Such rows have `extra` with `text` (the text that answers point into), `offsets` INT32 [positions, 2] (first
+    character and one behind the last of each position in that text) and `words` INT32 [positions]: the number of the
+    word that the position is a part of, -1 where it is not of that text.
+    """
+
+    def rows_with_text(self, raw: Sequence[Any]) -> list[Row]:
+        """`rows` with `extra`."""
+
+    def rows_of_pairs(self, questions: Sequence[Any], contexts: Sequence[Any]) -> list[Row]:
+        """One row per question and context, with `extra` of the context; a row too long loses the context's end."""
+
+
+@runtime_checkable
+class MediaReader(Protocol):
+    """A preprocessor of encoded images or recordings, whose rows are far larger than what they are made of.
+
+    Whoever takes them from strangers makes them one at a time, and stops when it is enough.
+    """
+
+    def row(self, data: Any, index: int) -> Row:
+        """The row of one sample; raises `InvalidInput` that calls it by `index`."""
+
+
 def open_preprocessor(spec: PreprocessSpec, files: Mapping[str, Path]) -> Preprocessor:
     """The implementation of `spec`, reading its files (role to local path). Raises `Unsupported`."""
     if spec.kind == "text":
@@ -91,7 +125,11 @@ def open_preprocessor(spec: PreprocessSpec, files: Mapping[str, Path]) -> Prepro
         from headstock.preprocess.audio import MfccPreprocessor, WaveformPreprocessor
 
         return (WaveformPreprocessor if spec.kind == "waveform" else MfccPreprocessor)(spec, files)
+    if spec.kind == "table":
+        from headstock.preprocess.table import TablePreprocessor
+
+        return TablePreprocessor(spec, files)
     raise Unsupported(
         f"preprocessing kind {spec.kind!r} is not known to this version; "
-        "expected 'text', 'image', 'waveform' or 'mfcc'"
+        "expected 'text', 'image', 'waveform', 'mfcc' or 'table'"
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import numpy as np
 # The server owns the threads: a tokeniser that starts its own pool fights the graph for the same cores.
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
-from tokenizers import Tokenizer
+from tokenizers import Encoding, Tokenizer
 
 from headstock.errors import Corrupt, InvalidInput
 from headstock.preprocess.spec import Array, PreprocessSpec, Row
@@ -74,18 +75,40 @@ class TextPreprocessor:
         texts = [_text(sample, index) for index, sample in enumerate(raw)]
         if not texts:
             return []
+        # The fast way does not keep offsets.
+        return self._rows(self._tokenizer.encode_batch_fast(texts))
+
+    def rows_with_text(self, raw: Sequence[Any]) -> list[Row]:
+        """`rows` with `extra`, see `TextReader`; costs a little more."""
+        texts = [_text(sample, index) for index, sample in enumerate(raw)]
+        encodings = self._tokenizer.encode_batch(texts)
+        rows = self._rows(encodings)
+        for row, text, encoding in zip(rows, texts, encodings, strict=True):
+            row.extra = self._places(text, encoding, 0)
+        return rows
+
+    def rows_of_pairs(self, questions: Sequence[Any], contexts: Sequence[Any]) -> list[Row]:
+        """One row per question and context, with `extra` of the context, whose end is cut where it is too long.
+
+        Raises `InvalidInput` naming the sample's index, also for a question that leaves the context no room.
+        """
+        room = self._max_length - self._pairs.num_special_tokens_to_add(is_pair=True)
         rows = []
-        for index, encoding in enumerate(self._tokenizer.encode_batch_fast(texts)):
-            ids = np.array(encoding.ids, np.int64)
-            length = len(ids)
-            if length == 0:
-                raise InvalidInput(f"text {index} has no tokens; expected at least one character that is not a space")
-            # `overflowing` copies what was cut, so it is asked for only where something can have been cut.
-            truncated = length == self._max_length and bool(encoding.overflowing)
-            tensors = {"input_ids": ids, "attention_mask": self._ones[:length]}
+        for index, (question, context) in enumerate(zip(questions, contexts, strict=True)):
+            asked, about = _text(question, index), _text(context, index)
+            tokens = len(self._tokenizer.encode(asked, add_special_tokens=False).ids)
+            if tokens >= room:
+                raise InvalidInput(
+                    f"question {index} has {tokens} tokens or more and leaves its context no room; "
+                    f"expected fewer than {room}"
+                )
+            encoding = self._pairs.encode(asked, about)
+            (row,) = self._rows([encoding])
             if "token_type_ids" in self._inputs:
-                tensors["token_type_ids"] = self._zeros[:length]
-            rows.append(Row(tensors, length, truncated))
+                types = np.array(encoding.type_ids, np.int64)
+                row.tensors["token_type_ids"] = np.minimum(types, self._limits["token_type_ids"] - 1)
+            row.extra = self._places(about, encoding, 1)
+            rows.append(row)
         return rows
 
     def rows_from_tensors(self, tensors: Mapping[str, Array]) -> list[Row]:
@@ -108,7 +131,9 @@ class TextPreprocessor:
         for index, length in enumerate(lengths.tolist()):
             tensors_of_row = {"input_ids": ids[index, :length], "attention_mask": mask[index, :length]}
             if "token_type_ids" in self._inputs:
-                tensors_of_row["token_type_ids"] = self._zeros[:length] if types is None else types[index, :length]
+                tensors_of_row["token_type_ids"] = (
+                    self._zeros[:length] if types is None else types[index, :length]
+                )
             rows.append(Row(tensors_of_row, length))
         return rows
 
@@ -118,7 +143,10 @@ class TextPreprocessor:
         longest = max(lengths)
         if min(lengths) == longest:
             shape = (len(rows), longest)
-            return {name: np.concatenate([row.tensors[name] for row in rows]).reshape(shape) for name in self._inputs}
+            return {
+                name: np.concatenate([row.tensors[name] for row in rows]).reshape(shape)
+                for name in self._inputs
+            }
         # One masked assignment per input instead of one slice assignment per row and input.
         filled = np.arange(longest) < np.array(lengths)[:, None]
         batch = {}
@@ -130,6 +158,42 @@ class TextPreprocessor:
 
     def __repr__(self) -> str:
         return f"TextPreprocessor(inputs={self._inputs}, max_length={self._max_length})"
+
+    @cached_property
+    def _pairs(self) -> Tokenizer:
+        # Truncation is a setting of the tokeniser; of a pair only the second text may be cut.
+        copy = Tokenizer.from_str(self._tokenizer.to_str())
+        copy.no_padding()
+        copy.enable_truncation(self._max_length, strategy="only_second", direction="right")
+        return copy
+
+    def _rows(self, encodings: Sequence[Encoding]) -> list[Row]:
+        rows = []
+        for index, encoding in enumerate(encodings):
+            ids = np.array(encoding.ids, np.int64)
+            length = len(ids)
+            if length == 0:
+                raise InvalidInput(
+                    f"text {index} has no tokens; expected at least one character that is not a space"
+                )
+            # `overflowing` copies what was cut, so it is asked for only where something can have been cut.
+            truncated = length == self._max_length and bool(encoding.overflowing)
+            tensors = {"input_ids": ids, "attention_mask": self._ones[:length]}
+            if "token_type_ids" in self._inputs:
+                tensors["token_type_ids"] = self._zeros[:length]
+            rows.append(Row(tensors, length, truncated))
+        return rows
+
+    def _places(self, text: str, encoding: Encoding, sequence: int) -> dict[str, Any]:
+        """`Row.extra` for the encoding's text number `sequence`."""
+        # Without a pre-tokeniser the whole text would be one word; then every token is one.
+        known = encoding.word_ids if self._tokenizer.pre_tokenizer is not None else range(len(encoding.ids))
+        words = [
+            word if of == sequence and word is not None else -1
+            for word, of in zip(known, encoding.sequence_ids, strict=True)
+        ]
+        offsets = np.array(encoding.offsets, np.int32).reshape(-1, 2)
+        return {"text": text, "offsets": offsets, "words": np.array(words, np.int32)}
 
     def _check_tensors(self, tensors: Mapping[str, Array]) -> None:
         unknown = sorted(set(tensors) - set(self._inputs))
@@ -198,17 +262,23 @@ def _checked_options(options: Mapping[str, Any]) -> Mapping[str, Any]:
     options = {**_OPTIONAL, **options}
     inputs = list(options["inputs"])
     if inputs not in ([*_INPUTS], [*_INPUTS[:2]]):
-        raise InvalidInput(f"text preprocessing inputs are {inputs}; expected {list(_INPUTS)} or the first two")
+        raise InvalidInput(
+            f"text preprocessing inputs are {inputs}; expected {list(_INPUTS)} or the first two"
+        )
     if options["truncation"] != "right":
         raise InvalidInput(f"text preprocessing truncation is {options['truncation']!r}; expected 'right'")
     for name, least in _LEAST.items():
         value = options[name]
         if not isinstance(value, int) or isinstance(value, bool) or value < least:
-            raise InvalidInput(f"text preprocessing option {name!r} is {value!r}; expected an integer >= {least}")
+            raise InvalidInput(
+                f"text preprocessing option {name!r} is {value!r}; expected an integer >= {least}"
+            )
     if options["max_length"] > MAX_CHARACTERS:
         raise InvalidInput(f"max_length {options['max_length']} is more than any text has: {MAX_CHARACTERS}")
     if options["pad_id"] >= options["vocab_size"]:
-        raise InvalidInput(f"pad_id {options['pad_id']} is outside the vocabulary of {options['vocab_size']} tokens")
+        raise InvalidInput(
+            f"pad_id {options['pad_id']} is outside the vocabulary of {options['vocab_size']} tokens"
+        )
     return options
 
 

@@ -161,9 +161,7 @@ def _vgg_state(batch_norm: bool) -> tuple[dict[str, torch.Tensor], int]:
         "head.fc": nn.Linear(_VGG_HIDDEN, CLASSES),
     }
     named = ((prefix, part.state_dict().items()) for prefix, part in parts.items())
-    return {
-        f"{prefix}.{name}": tensor.contiguous() for prefix, items in named for name, tensor in items
-    }, width
+    return {f"{prefix}.{name}": tensor.contiguous() for prefix, items in named for name, tensor in items}, width
 
 
 @contextmanager

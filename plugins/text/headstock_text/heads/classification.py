@@ -1,61 +1,31 @@
-"""Text classification: one label per text."""
+"""One label per text."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import ClassVar
 
-from headstock.hookspecs import Batch, HeadType, LinearForm, Metric, Targets
-from headstock_text.heads.labels import encode_labels
-
-if TYPE_CHECKING:
-    import numpy as np
-    import torch
+from headstock.heads import ClassificationHead, MultiLabelHead, PrototypeHead
 
 
-class TextClassification(HeadType):
-    """A linear probe on pooled features, trained with cross-entropy."""
+class TextClassification(ClassificationHead):
+    """A linear probe on the mean of the tokens."""
 
     name: ClassVar[str] = "text-classification"
-    task: ClassVar[str] = "classification"
     modality: ClassVar[str] = "text"
     tap: ClassVar[str] = "mean"
-    columns: ClassVar[tuple[str, ...]] = ("label",)
-    primary_metric: ClassVar[str] = "accuracy"
 
-    def encode(self, columns: Mapping[str, Sequence[Any]], labels: Sequence[str] | None = None) -> Targets:
-        """Class indices INT64 [n], classes in sorted order."""
-        return encode_labels(columns["label"], labels, "a classifier")
 
-    def build(self, width: int, targets: Targets, options: Mapping[str, Any]) -> torch.nn.Module:
-        """A linear map from `width` to one logit per class."""
-        from headstock_text.heads.linear import StandardisedLinear
+class TextMultiLabel(MultiLabelHead):
+    """Any number of labels per text, each by a linear probe on the mean of the tokens."""
 
-        return StandardisedLinear(width, len(targets.labels))
+    name: ClassVar[str] = "text-multi-label"
+    modality: ClassVar[str] = "text"
+    tap: ClassVar[str] = "mean"
 
-    def loss(self, head: torch.nn.Module, batch: Batch) -> torch.Tensor:
-        """Mean cross-entropy in nats."""
-        import torch
 
-        return torch.nn.functional.cross_entropy(head(batch.features), batch.targets)
+class TextPrototype(PrototypeHead):
+    """The label whose texts are nearest on average; for a handful of texts per label."""
 
-    def metrics(self, outputs: np.ndarray, targets: Targets, seed: int) -> Sequence[Metric]:
-        """Accuracy (Wilson), macro F1 and log loss (bootstrap)."""
-        from headstock import metrics
-
-        predicted = outputs.argmax(axis=1)
-        return (
-            metrics.accuracy(predicted, targets.values),
-            metrics.macro_f1(predicted, targets.values, outputs.shape[1], seed),
-            metrics.log_loss(outputs, targets.values, seed),
-        )
-
-    def linear_form(self, head: torch.nn.Module) -> LinearForm:
-        """Weights with the standardisation folded in."""
-        from headstock_text.heads.linear import linear_form
-
-        return linear_form(head)
-
-    def postprocess(self, targets: Targets, options: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Logits, probabilities and the winning label."""
-        return {"kind": "classification", "labels": list(targets.labels)}
+    name: ClassVar[str] = "text-prototype"
+    modality: ClassVar[str] = "text"
+    tap: ClassVar[str] = "mean"

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 
+from headstock.heads.linear import check_features, form_of
 from headstock.hookspecs import LinearForm
-from headstock_text.heads.linear import check_features
 
 
 class Projection(torch.nn.Module):
@@ -46,5 +45,4 @@ def linear_form(head: torch.nn.Module) -> LinearForm:
     """`row @ weight + bias` equal to a `Projection`."""
     if not isinstance(head, Projection):
         raise TypeError(f"this is a bug: {type(head).__name__} is not a Projection")
-    weight, bias = head.linear.weight.detach(), head.linear.bias.detach()
-    return LinearForm(np.ascontiguousarray(weight.T.numpy()), np.ascontiguousarray(bias.numpy()))
+    return form_of(head.linear.weight.T, head.linear.bias)

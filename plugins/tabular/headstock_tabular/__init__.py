@@ -1,0 +1,1 @@
+"""First-party plugin for tables: one family, and the pretraining that makes its backbones."""
