@@ -127,7 +127,7 @@ def test_a_recipe_refuses_other_data_unless_told(home: Path) -> None:
     first = grow()
     _write(home / "june.csv", seed=9)
     refused = run("--recipe", "tickets:1", "--data", "june.csv", "--name", "june")
-    assert "is not the file of the recipe, 'tickets.csv'" in error_of(refused).message
+    assert "is not the data of the recipe, 'tickets.csv'" in error_of(refused).message
     assert "--new-data" in str(error_of(refused).fix)
     allowed = run("--recipe", "tickets:1", "--data", "june.csv", "--name", "june", "--new-data")
     assert allowed.exit_code == 0
@@ -156,7 +156,7 @@ def test_a_backbone_has_no_recipe(home: Path) -> None:
         (["--backbone", "toi"], "toi", "toy"),
         (["--head", "text-clasification"], "text-clasification", "text-classification"),
         (["--tap", "pooled"], "no tap 'pooled'", None),
-        (["--tap", "tokens"], "one vector per row only", "--tap cls"),
+        (["--tap", "tokens"], "answers once for every row", "--tap cls"),
         (["--name", "Not A Name"], "'Not A Name' is not allowed", "not-a-name"),
         (["--head-option", "width"], "has no value", "width=VALUE"),
         (["--lr", "0"], "--lr 0.0", None),

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from headstock.data import Table, read_table
+from headstock.data.columns import choose_columns
+from headstock.data.dataset import read_dataset
 from headstock.digest import digest_file
 from headstock.errors import InvalidInput
-from headstock.finetune import Table, read_table
-from headstock.finetune.columns import choose_columns
-from headstock.finetune.dataset import read_dataset
 
 ROLES = ["text", "label"]
 
@@ -22,7 +22,7 @@ def write(tmp_path: Path, name: str, content: str | bytes) -> Path:
 
 
 def dataset_of(table: Table, **told: str) -> object:
-    return read_dataset(table, choose_columns(table, ROLES, told), "text", ["label"])
+    return read_dataset(table, choose_columns(table, ROLES, told), ["text"], ["label"])
 
 
 # ------------------------------------------------------------------------------------------------ formats
@@ -83,13 +83,13 @@ def test_fields_longer_than_the_csv_modules_limit_are_read(tmp_path: Path) -> No
         ("d.csv", "", "is empty"),
         ("d.csv", "\n \n", "is empty"),
         ("d.csv", "text,label\n", "no rows"),
-        ("d.csv", "text,label\na,b\nc\n", "line 3: 1 fields where the header has 2"),
+        ("d.csv", "text,label\na,b\nc\n", "line 3 is malformed: 1 fields where the header has 2"),
         ("d.csv", 'text,label\n"open,b\n', "line 2"),
         ("d.csv", "text,text\na,b\n", "two columns are called 'text'"),
         ("d.csv", "text,\na,b\n", "column 2 has no name"),
         ("d.csv", b"text,label\nfine,a\ncaf\xe9,b\n", "line 3 holds the byte 0xe9"),
-        ("d.jsonl", '{"text": "a"}\n{"text": \n', "line 2 is not JSON"),
-        ("d.jsonl", '["a"]\n', "line 1 is a list"),
+        ("d.jsonl", '{"text": "a"}\n{"text": \n', "line 2 is malformed: not JSON"),
+        ("d.jsonl", '["a"]\n', "line 1 is malformed: a list"),
         ("d.parquet", "PAR1 not really", "not a readable Parquet file"),
         ("d.xlsx", "PK", "expected one of .csv"),
     ],
@@ -183,8 +183,8 @@ def test_a_lone_surrogate_is_refused_with_its_line(tmp_path: Path) -> None:
 
 def test_numbers_become_texts_and_labels(tmp_path: Path) -> None:
     table = read_table(write(tmp_path, "d.jsonl", '{"text": 12, "label": 0}\n{"text": "b", "label": true}\n'))
-    dataset = read_dataset(table, {"text": "text", "label": "label"}, "text", ["label"])
-    assert dataset.inputs == ("12", "b")
+    dataset = read_dataset(table, {"text": "text", "label": "label"}, ["text"], ["label"])
+    assert dataset.inputs.read([0, 1]) == (["12", "b"],)
     assert dataset.columns["label"] == ("0", "True")
 
 
@@ -201,6 +201,7 @@ def test_the_examples_need_no_column_options_and_hold_no_sentence_twice(
 ) -> None:
     table = read_table(Path(__file__).parents[2] / "examples" / name)
     assert choose_columns(table, ROLES, {}) == columns
-    dataset = read_dataset(table, columns, "text", ["label"])
-    assert len(dataset.inputs) == len({text.lower() for text in dataset.inputs}) == rows
+    dataset = read_dataset(table, columns, ["text"], ["label"])
+    (texts,) = dataset.inputs.read(range(rows))
+    assert len(dataset.inputs) == len({text.lower() for text in texts}) == rows
     assert len(set(dataset.columns["label"])) == classes

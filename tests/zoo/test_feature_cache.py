@@ -8,13 +8,15 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from headstock.catalogue import Catalogue
+from headstock.data.inputs import RawInputs
 from headstock.digest import Digest, digest_bytes
-from headstock.errors import FailedPrecondition, InvalidInput, NotFound, Unsupported
+from headstock.errors import FailedPrecondition, InvalidInput, NotFound
 from headstock.finetune.feature_cache import FeatureCache, Known
 from headstock.finetune.features import FeatureExtractor, FeatureSet
 from headstock.servable import ServableBackbone, load_backbone
@@ -39,11 +41,32 @@ def cache_of(tmp_path: Path, backbone: ServableBackbone, tap: str = "mean") -> F
     return FeatureCache(tmp_path / "cache", backbone.digest, tap, backbone.identity.preprocess)
 
 
+class Plain(RawInputs):
+    """Texts without a table around them."""
+
+    block = 64
+
+    def __init__(self, texts: Sequence[str]) -> None:
+        self._texts = texts
+        self.samples = tuple(digest_bytes(text.encode()) for text in texts)
+
+    def read(self, rows: Sequence[int]) -> tuple[list[Any], ...]:
+        return ([self._texts[row] for row in rows],)
+
+    def name(self, row: int) -> str:
+        return f"row {row}, which begins {self._texts[row][:6]!r}"
+
+
 def run(
-    backbone: ServableBackbone, cache: FeatureCache | None, texts: Sequence[str] = TEXTS, *, threads: int = 1
+    backbone: ServableBackbone,
+    cache: FeatureCache | None,
+    texts: Sequence[str] = TEXTS,
+    *,
+    threads: int = 1,
+    tap: str = "mean",
 ) -> FeatureSet:
-    extractor = FeatureExtractor(backbone, "mean", cache, threads=threads)
-    return extractor.features(texts, [digest_bytes(t.encode()) for t in texts], lambda done, total: None)
+    extractor = FeatureExtractor(backbone, tap, cache, threads=threads)
+    return extractor.features(Plain(texts), lambda done, total: None)
 
 
 def shards(cache: FeatureCache) -> list[Path]:
@@ -139,6 +162,7 @@ def test_an_unfinished_write_is_no_shard(tmp_path: Path, backbone: ServableBackb
 WRITER = """
 import sys, hashlib, numpy as np
 from pathlib import Path
+from headstock.data.inputs import RawInputs
 from headstock.digest import digest_bytes
 from headstock.finetune.feature_cache import FeatureCache, Known
 cache = FeatureCache(Path(sys.argv[1]), "sha256:b", "mean", "sha256:p")
@@ -160,18 +184,31 @@ def test_kill_9_loses_no_acknowledged_shard_and_leaves_none_damaged(tmp_path: Pa
     process.wait()
     cache = FeatureCache(tmp_path, Digest("sha256:b"), "mean", Digest("sha256:p"))
     wanted = {digest_bytes(f"{number}/{i}".encode()) for number in acknowledged for i in range(8)}
-    found = Known.join(cache.load(wanted), 4)
+    found = Known.join(cache.load(wanted), (4,))
     assert set(found.samples) == wanted
     assert cache.dropped == 0
 
 
+# ------------------------------------------------------------------------------------------------ rows of any length
+def test_a_tap_with_a_vector_per_token_gives_every_row_its_own_positions(
+    tmp_path: Path, backbone: ServableBackbone
+) -> None:
+    """No padding, the same bits as the row alone, computed or from the cache."""
+    from headstock.graph import Graph
+
+    graph, preprocessor = Graph(backbone.graph), backbone.open_preprocessor()
+    cache = cache_of(tmp_path, backbone, "tokens")
+    first, again = run(backbone, cache, TEXTS[:4], tap="tokens"), run(backbone, cache, TEXTS, tap="tokens")
+    assert (again.computed, again.cached) == (2, 4)
+    for found, texts in ((first, TEXTS[:4]), (again, TEXTS)):
+        assert isinstance(found.values, list)
+        for values, text in zip(found.values, texts, strict=True):
+            (alone,) = graph.run(preprocessor.collate(preprocessor.rows([text])), ["tokens"])[0]
+            assert values.shape == (len(text.split()) + 2, 16)
+            assert values.tobytes() == alone.tobytes()
+
+
 # ------------------------------------------------------------------------------------------------ refusals
-def test_a_tap_with_a_vector_per_token_is_refused_with_one_that_works(backbone: ServableBackbone) -> None:
-    with pytest.raises(Unsupported, match="one vector per position") as caught:
-        FeatureExtractor(backbone, "tokens", None)
-    assert caught.value.fix == "--tap cls"
-
-
 def test_an_unknown_tap_names_those_that_exist(backbone: ServableBackbone) -> None:
     with pytest.raises(NotFound, match="'mean'"):
         FeatureExtractor(backbone, "pooled", None)

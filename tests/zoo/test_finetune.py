@@ -18,7 +18,7 @@ import torch
 
 from headstock import postprocess
 from headstock.catalogue import Catalogue
-from headstock.digest import digest_json
+from headstock.data.inputs import Texts
 from headstock.errors import AlreadyExists, FailedPrecondition, HeadstockError, InvalidInput, NotFound, Unsupported
 from headstock.finetune import Observer, Options, Outcome, Recipe, Table, fine_tune, plan_recipe, read_table
 from headstock.finetune.features import FeatureExtractor
@@ -113,7 +113,7 @@ def test_a_fine_tune_adds_a_servable_model_that_beats_the_majority(
     weight, bias = load_linear(model.parameters)
     extractor = FeatureExtractor(model.backbone, model.head.tap, None)
     texts = list(table.columns["text"])
-    features = extractor.features(texts, [digest_json(t) for t in texts], lambda done, total: None).values
+    features = extractor.features(Texts(table, [texts]), lambda done, total: None).values
     answers = postprocess.apply(model.head.postprocess, features @ weight + bias)["label"]
     right = np.mean([a.decode() == label for a, label in zip(answers, table.columns["label"], strict=True)])
     assert str(outcome.version) == "feelings:1"
@@ -281,7 +281,7 @@ def test_a_head_without_a_linear_form_is_refused_in_words(catalogue: Catalogue, 
         def linear_form(self, head: torch.nn.Module) -> None:
             return None
 
-    with pytest.raises(Unsupported, match="linear heads only"):
+    with pytest.raises(Unsupported, match="neither a linear form nor a graph form"):
         train(catalogue, HostWith(host, Graph()), table)
 
 
@@ -323,7 +323,7 @@ def test_a_backbone_that_was_removed_is_named_as_the_recipe_calls_it(
         (Options(head_options={"widht": "4"}), InvalidInput, "no option 'widht'.*it has width"),
         (Options(head_options={"width": "wide"}), InvalidInput, "expected a number"),
         (Options(tap="pooled"), NotFound, "'mean'"),
-        (Options(tap="tokens"), Unsupported, "one vector per row"),
+        (Options(tap="tokens"), InvalidInput, "answers once for every row"),
         (Options(strategy="full"), InvalidInput, "feature-extraction"),
         (Options(validation=1.5), InvalidInput, "between 0 and 1"),
         (Options(split_column="part"), InvalidInput, "no column 'part'"),
@@ -391,7 +391,7 @@ def test_duplicates_are_told(catalogue: Catalogue, host: PluginHost, tmp_path: P
     path.write_text("\n".join([*lines, lines[1], lines[2]]) + "\n")
     spy = Spy()
     outcome = train(catalogue, host, read_table(path), observer=spy)
-    assert spy.said[0].startswith("4 rows share their text")
+    assert spy.said[0].startswith("4 rows have the same input")
     assert outcome.report["data"]["duplicates"] == 4
 
 

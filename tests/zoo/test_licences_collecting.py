@@ -97,8 +97,8 @@ def test_a_plugin_adds_a_statement_about_its_source_and_concludes_nothing() -> N
     found = plugin_statements(records, "hf:timm/resnet50.ssl@0123")
 
     assert [(s.field, s.value, s.source) for s in found] == [
-        ("licence", "CC-BY-NC-4.0", "plugin"),
-        ("licence", "NOASSERTION", "plugin"),
+        ("licence", "CC-BY-NC-4.0", "manifest"),
+        ("licence", "NOASSERTION", "manifest"),
     ]
     assert found[1].raw == "ask us"
 

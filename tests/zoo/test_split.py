@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from headstock.data import Table
+from headstock.data.split import Split, split_rows
+from headstock.data.split_choice import ColumnSplit, RandomSplit
 from headstock.digest import Digest, digest_bytes
 from headstock.errors import InvalidInput
-from headstock.finetune import Table
-from headstock.finetune.recipe import ColumnSplit, RandomSplit
-from headstock.finetune.split import Split, split_rows
 
 
 def table_of(texts: Sequence[str], **columns: Sequence[str]) -> Table:

@@ -12,13 +12,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import pluggy
 
-from headstock.records import BackboneIdentity, PaddingRule, Tap, TensorSpec
+from headstock.records import BackboneIdentity, PaddingRule, Reads, Tap, TensorSpec
 
 if TYPE_CHECKING:
     import click
@@ -112,7 +112,9 @@ class Batch:
     features: torch.Tensor
     """[n, ..., width] FP32."""
     targets: torch.Tensor
-    """As the head type's `encode` made them, first axis n."""
+    """As the head type's `collate` made them, first axis n."""
+    mask: torch.Tensor | None = None
+    """[n, positions] BOOL, True where a position is the row's own; None where rows do not differ in length."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +148,11 @@ class Targets:
     labels: tuple[str, ...] = ()
     """Class names, in index order; empty where there are none."""
     extra: Mapping[str, Any] = field(default_factory=dict)
-    """What `build` and `postprocess` need to know and the data decides, e.g. the mean of a regression target."""
+    """What `build` and `postprocess` need to know and the data decides, e.g. the alphabet of transcripts."""
+
+    def only(self, rows: Sequence[int]) -> Targets:
+        """Targets of these rows, in this order."""
+        return replace(self, values=self.values[list(rows)])
 
 
 class HeadType(ABC):
@@ -161,6 +167,14 @@ class HeadType(ABC):
     """The default tap; `--tap` may name another of the backbone's."""
     columns: ClassVar[tuple[str, ...]]
     """Roles that the data must fill besides the input: `("label",)`."""
+    optional: ClassVar[tuple[str, ...]] = ()
+    """Those of `columns` whose cells may be empty."""
+    reads: ClassVar[Reads] = "any"
+    """What the raw input must be. `text` and `pair` give `align` and the postprocessing the text and where each
+    position stands in it; `pair` takes two texts, the roles `question` and `context`."""
+    per_position: ClassVar[bool] = False
+    """True if the head answers for every position of a tap [n, positions, width] whose rows differ in length. Features
+    of such a tap, and raw outputs, are lists with one array [positions, ...] per row."""
     primary_metric: ClassVar[str]
     """Name of the metric that early stopping and reports use; larger is better."""
 
@@ -171,25 +185,47 @@ class HeadType(ABC):
         Raises `InvalidInput` for data that cannot train this head (one class, empty labels), naming the rows.
         """
 
+    def align(self, targets: Targets, contexts: Sequence[Mapping[str, Any] | None]) -> Targets:
+        """Targets once the preprocessor has said where each position stands; `contexts` are the rows' `extra`.
+
+        Called once, before the split, if `reads` is not `any`. Raises `InvalidInput` naming the rows.
+        """
+        return targets
+
     @abstractmethod
     def build(self, width: int, targets: Targets, options: Mapping[str, Any]) -> torch.nn.Module:
-        """A fresh head on a tap of `width`, initialised from torch's current generator.
+        """A fresh head on a tap of `width`, initialised from torch's current generator; `targets` of training rows.
 
         If the module has a method `fit_input_statistics(features)`, the trainer calls it once, with all training
-        features, before the first step: for heads that standardise their input.
+        features in the order of `targets` (of a head on single positions: all positions of all rows, [n, width]),
+        before the first step. A module without trainable parameters has nothing else to learn from.
         """
+
+    def collate(self, features: Any, targets: Targets) -> Batch:
+        """One training batch of features [n, ..., width], or of a list of rows, and as many targets."""
+        import torch
+
+        return Batch(torch.from_numpy(features), torch.from_numpy(targets.values))
 
     @abstractmethod
     def loss(self, head: torch.nn.Module, batch: Batch) -> torch.Tensor:
         """Scalar training loss of one batch."""
 
     @abstractmethod
-    def metrics(self, outputs: np.ndarray, targets: Targets, seed: int) -> Sequence[Metric]:
-        """The field's metrics of raw head outputs [n, out] against `targets`, the primary one first."""
+    def metrics(self, outputs: Any, targets: Targets, seed: int) -> Sequence[Metric]:
+        """The field's metrics of raw head outputs against `targets`, the primary one first.
+
+        `outputs` is [n, out] FP32, or a list of [positions, out] where the head is `per_position`.
+        """
 
     @abstractmethod
     def linear_form(self, head: torch.nn.Module) -> LinearForm | None:
         """Weights that a head bank can stack, or None if the head is a graph of its own."""
+
+    def graph_form(self, head: torch.nn.Module) -> bytes | None:
+        """An ONNX file of a head without linear form: one input, the tap's features [n, ..., width], and one output,
+        the raw outputs with first axis n, both FP32."""
+        return None
 
     @abstractmethod
     def postprocess(self, targets: Targets, options: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -1,6 +1,6 @@
 """Fine-tuning: a recipe, a table and a backbone in; a version of a model out."""
 
-from headstock.finetune.data import Table, read_table
+from headstock.data import Table, read_table
 from headstock.finetune.finetune import Outcome, fine_tune
 from headstock.finetune.observer import Observer
 from headstock.finetune.plan import Options, plan_recipe

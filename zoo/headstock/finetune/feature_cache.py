@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from headstock.digest import Digest, canonical_json, digest_bytes, digest_json
+from headstock.finetune.values import Values, flat, joined, pick
 
-Floats = npt.NDArray[np.float32]
 _SUFFIX = ".safetensors"
 
 
@@ -22,8 +22,8 @@ class Known:
     """Features of distinct samples."""
 
     samples: tuple[Digest, ...]
-    values: Floats
-    """[n, width] FP32."""
+    values: Values
+    """[n, ..., width] FP32, or a list of arrays [positions, width]."""
     truncated: npt.NDArray[np.uint8]
     """[n] 1 where the sample was cut to the backbone's longest input."""
 
@@ -31,18 +31,18 @@ class Known:
         return len(self.samples)
 
     @classmethod
-    def join(cls, parts: Sequence[Known], width: int) -> Known:
-        """All parts, one after the other; `width` gives an empty result its shape."""
+    def join(cls, parts: Sequence[Known], shape: Sequence[int], *, ragged: bool = False) -> Known:
+        """All parts, one after the other; `shape` of a row gives an empty result its shape."""
         return cls(
             tuple(sample for part in parts for sample in part.samples),
-            np.concatenate([np.empty((0, width), np.float32), *(part.values for part in parts)]),
+            joined([part.values for part in parts], shape, ragged),
             np.concatenate([np.empty(0, np.uint8), *(part.truncated for part in parts)]),
         )
 
     def only(self, wanted: Collection[Digest]) -> Known:
         """The part about `wanted` samples."""
         rows = [row for row, sample in enumerate(self.samples) if sample in wanted]
-        return Known(tuple(self.samples[r] for r in rows), self.values[rows], self.truncated[rows])
+        return Known(tuple(self.samples[r] for r in rows), pick(self.values, rows), self.truncated[rows])
 
 
 class FeatureCache:
@@ -82,11 +82,15 @@ class FeatureCache:
         """Add a shard; when this returns, a kill cannot lose it."""
         from safetensors.numpy import save
 
+        # Rows of different lengths lie end to end.
+        ragged = isinstance(known.values, list)
+        lengths = {"lengths": np.array([len(row) for row in known.values], np.int64)} if ragged else {}
         names = np.frombuffer(bytes.fromhex("".join(s.removeprefix("sha256:") for s in known.samples)), np.uint8)
         data = save({
-            "features": np.ascontiguousarray(known.values),
+            "features": np.ascontiguousarray(flat(known.values)),
             "samples": names.reshape(len(known), 32),
             "truncated": known.truncated,
+            **lengths,
         })  # fmt: skip
         _write(self.folder / f"{digest_bytes(data).removeprefix('sha256:')}{_SUFFIX}", data)
 
@@ -104,7 +108,10 @@ class FeatureCache:
             return None
         tensors = load(data)
         samples = tuple(Digest(f"sha256:{bytes(row).hex()}") for row in tensors["samples"])
-        return Known(samples, tensors["features"], tensors["truncated"])
+        values: Values = tensors["features"]
+        if "lengths" in tensors:
+            values = np.split(tensors["features"], np.cumsum(tensors["lengths"])[:-1])
+        return Known(samples, values, tensors["truncated"])
 
 
 def _write(path: Path, data: bytes) -> None:

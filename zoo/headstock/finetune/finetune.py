@@ -7,22 +7,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
+from headstock.data.table import Table
 from headstock.digest import Digest
 from headstock.errors import FailedPrecondition
 from headstock.finetune import report as reports
-from headstock.finetune.data import Table
 from headstock.finetune.observer import Observer, Trackers
 from headstock.finetune.prepare import Prepared, prepare
 from headstock.finetune.recipe import Recipe
 from headstock.finetune.run import RunFolder
+from headstock.finetune.values import flat, width_of
 from headstock.records import Artefact, Version, artefact_of
 
 if TYPE_CHECKING:
     from headstock.catalogue import Catalogue
     from headstock.finetune.training import Trained
     from headstock.plugin_host import PluginHost
+    from headstock.sources.fetched import Statement
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,16 +46,20 @@ def fine_tune(
     *,
     observer: Observer | None = None,
     threads: int = 1,
+    data_licence: str = "",
 ) -> Outcome:
     """Train what `recipe` says on `table` and publish it as the next version of `name`.
 
     Running the same recipe again continues an interrupted run and ends with the same head. `threads` backbone
     batches run side by side; no result depends on it. Raises `InvalidInput` for data that cannot train the head,
     `FailedPrecondition` if `table` is not the recipe's file, and `Conflict` while another process runs the recipe.
+    `data_licence` is what the caller says `table` is under, an SPDX expression; `LicenceRefused` before anything is
+    trained if the policy refuses the model.
     """
     watcher = observer or Observer()
     began = time.perf_counter()
     prepared = prepare(catalogue, host, recipe, table, name, watcher.say)
+    stated = _check_licences(catalogue, recipe, name, data_licence, watcher)
     _require_torch()
     from headstock.finetune.training import train_head
 
@@ -63,10 +67,22 @@ def fine_tune(
         trackers = Trackers(host.callbacks(), watcher.say)
         trackers.start(recipe.to_json())
         trained = train_head(catalogue, prepared, run, watcher, trackers, threads)
-        outcome = _publish(catalogue, host, name, prepared, trained, began)
+        outcome = _publish(catalogue, host, name, prepared, trained, began, stated)
         run.remove()
     trackers.end(prepared.backbone.identity, outcome.report)
     return outcome
+
+
+def _check_licences(catalogue: Catalogue, recipe: Recipe, name: str, said: str, watcher: Observer) -> Statement:
+    """Ask whether the model may be made before anything is spent on it; returns what was said about the data."""
+    from headstock.licences import enforcement
+    from headstock.licences.decisions import known_expression
+
+    licence = known_expression(said, "--data-licence") if said else ""
+    digest, backbone = Digest(recipe.backbone.digest), recipe.backbone.name
+    for warning in enforcement.check_fine_tune(catalogue, digest, backbone, name, recipe.data.name, licence):
+        watcher.say(f"warning: {warning}")
+    return enforcement.data_statement(licence, said)
 
 
 def _require_torch() -> None:
@@ -79,45 +95,52 @@ def _require_torch() -> None:
 
 
 def _publish(
-    catalogue: Catalogue, host: PluginHost, name: str, prepared: Prepared, trained: Trained, began: float
+    catalogue: Catalogue,
+    host: PluginHost,
+    name: str,
+    prepared: Prepared,
+    trained: Trained,
+    began: float,
+    stated: Statement,
 ) -> Outcome:
     from headstock.finetune import loop, publish
 
     recipe, head_type = prepared.recipe, prepared.head_type
-    options = head_type.resolve_options(trained.train.shape[1], recipe.head.options)
+    options = head_type.resolve_options(width_of(trained.train), recipe.head.options)
     spec = head_type.postprocess(prepared.targets, options)
-    everything = np.concatenate([trained.train, trained.validation])
-    served = publish.served_form(head_type, trained.head, spec, everything)
+    served = publish.served_form(head_type, trained.head, spec, [trained.train, trained.validation])
     outputs = loop.outputs_of(trained.head, trained.validation)
     seconds = {**trained.seconds, "total": time.perf_counter() - began}
     report = reports.build_report(
         prepared,
         trained,
         head_type.metrics(outputs, prepared.validation, recipe.seed),
-        confusion=reports.confusion(outputs, prepared.validation) if head_type.task == "classification" else None,
+        confusion=reports.confusion(flat(outputs), prepared.validation) if head_type.task == "classification" else None,
         majority=_majority(prepared),
         parity=served.parity,
         seconds=seconds,
     )
     newest = catalogue.versions(name)[:1]
+    dataset = _dataset_artefact(prepared)
     version, head = publish.publish(
-        catalogue, host, name, recipe, served, _dataset_artefact(prepared.table), report, reports.summary(report)
+        catalogue, host, name, recipe, served, dataset, report, reports.summary(report), [stated.about(dataset.digest)]
     )
     return Outcome(version, head, report, fresh=not newest or newest[0].number != version.number)
 
 
 def _majority(prepared: Prepared) -> dict[str, Any] | None:
     """The baseline of guessing, where there are classes to guess."""
-    labels, split = prepared.dataset.columns.get("label"), prepared.split
+    labels, split = prepared.dataset.classes, prepared.split
     if labels is None or prepared.head_type.task != "classification":
         return None
     return reports.majority_baseline([labels[r] for r in split.train], [labels[r] for r in split.validation])
 
 
-def _dataset_artefact(table: Table) -> Artefact:
+def _dataset_artefact(prepared: Prepared) -> Artefact:
+    table = prepared.table
     identity = {
         "kind": "dataset",
-        "sha256": table.sha256,
+        "sha256": prepared.recipe.data.sha256,
         "rows": len(table),
         "columns": list(table.columns),
         "name": table.name,

@@ -9,8 +9,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-import numpy as np
-import numpy.typing as npt
 import torch
 
 from headstock.errors import HeadstockError
@@ -18,9 +16,8 @@ from headstock.finetune.adamw import AdamW
 from headstock.finetune.checkpoint import State, Tensors
 from headstock.finetune.recipe import Recipe
 from headstock.finetune.strategy import Phase, rate
-from headstock.hookspecs import Batch, HeadType, Targets
-
-Floats = npt.NDArray[np.float32]
+from headstock.finetune.values import Values, pick
+from headstock.hookspecs import HeadType, Targets
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +26,8 @@ class Job:
 
     recipe: Recipe
     head_type: HeadType
-    features: Callable[[], tuple[Floats, Floats]]
-    """Training and validation features [n, width]; called every epoch, so that it may compute them anew."""
+    features: Callable[[], tuple[Values, Values]]
+    """Training and validation features; called every epoch, so that it may compute them anew."""
     train: Targets
     validation: Targets
 
@@ -71,11 +68,13 @@ def train(job: Job, head: torch.nn.Module, state: State, after_epoch: Callable[[
             state.head, state.optimizer = _copy(head), {}
 
 
-def outputs_of(head: torch.nn.Module, features: Floats) -> Floats:
-    """Raw outputs [n, out] of the head in eval mode."""
+def outputs_of(head: torch.nn.Module, features: Values) -> Values:
+    """Raw outputs of the head in eval mode: [n, ...], or a list of arrays [positions, out]."""
     head.eval()
     with torch.no_grad():
-        result: Floats = head(torch.from_numpy(features)).numpy()
+        if isinstance(features, list):
+            return [head(torch.from_numpy(row)[None])[0].numpy() for row in features]
+        result: Values = head(torch.from_numpy(features)).numpy()
     return result
 
 
@@ -84,7 +83,9 @@ def _run_phase(
 ) -> None:
     optimizer = AdamW(head.parameters(), job.recipe.optimizer, state.optimizer)
     patience = job.recipe.stopping.patience
-    while state.epoch < phase.epochs and not (patience and state.stale >= patience):
+    # What has nothing to train is finished when it is built; one epoch judges it.
+    most = phase.epochs if any(p.requires_grad for p in head.parameters()) else 1
+    while state.epoch < most and not (patience and state.stale >= patience):
         began = time.perf_counter()
         rows, held_out = job.features()
         loss, learning_rate = _epoch(job, phase, head, optimizer, rows, state)
@@ -109,21 +110,22 @@ def _epoch(
     phase: Phase,
     head: torch.nn.Module,
     optimizer: AdamW,
-    rows: Floats,
+    rows: Values,
     state: State,
 ) -> tuple[float, float]:
     """One pass over the training rows; returns the mean loss and the last learning rate."""
     size = job.recipe.optimizer.batch_size
-    features, targets = torch.from_numpy(rows), torch.from_numpy(job.train.values)
     batches = math.ceil(len(rows) / size)
     total = learning_rate = 0.0
     head.train()
     with seeded(job.recipe.seed, "epoch", state.phase, state.epoch):
-        for number, picked in enumerate(torch.split(torch.randperm(len(rows)), size)):
+        for number, part in enumerate(torch.split(torch.randperm(len(rows)), size)):
+            picked = part.tolist()
             learning_rate = rate(phase, state.epoch * batches + number, phase.epochs * batches)
-            loss = job.head_type.loss(head, Batch(features[picked], targets[picked]))
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.step(learning_rate)
+            loss = job.head_type.loss(head, job.head_type.collate(pick(rows, picked), job.train.only(picked)))
+            if loss.requires_grad:
+                loss.backward()  # type: ignore[no-untyped-call]
+                optimizer.step(learning_rate)
             total += float(loss.detach()) * len(picked)
     if not math.isfinite(total):
         raise HeadstockError(
@@ -133,12 +135,17 @@ def _epoch(
     return total / len(rows), learning_rate
 
 
-def _judge(job: Job, head: torch.nn.Module, features: Floats) -> tuple[float, float]:
+def _judge(job: Job, head: torch.nn.Module, features: Values) -> tuple[float, float]:
     """Primary metric and loss on the validation rows."""
     outputs = outputs_of(head, features)
+    # Padded all at once, rows of different lengths would need memory for the longest times their number.
+    size = job.recipe.optimizer.batch_size if isinstance(features, list) else len(features)
+    loss = 0.0
     with torch.no_grad(), seeded(job.recipe.seed, "judge"):
-        batch = Batch(torch.from_numpy(features), torch.from_numpy(job.validation.values))
-        loss = float(job.head_type.loss(head, batch))
+        for start in range(0, len(features), size):
+            part = range(start, min(start + size, len(features)))
+            batch = job.head_type.collate(pick(features, part), job.validation.only(part))
+            loss += float(job.head_type.loss(head, batch)) * (len(part) / len(features))
     metrics = job.head_type.metrics(outputs, job.validation, job.recipe.seed)
     value = next(m.value for m in metrics if m.name == job.head_type.primary_metric)
     return value, loss

@@ -7,18 +7,19 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
+from headstock.data.columns import choose_columns
+from headstock.data.dataset import data_digest
+from headstock.data.roles import require_modality, roles_of
+from headstock.data.split_choice import ColumnSplit, GroupSplit, RandomSplit, TimeSplit
+from headstock.data.table import Table
 from headstock.errors import InvalidInput
-from headstock.finetune.columns import choose_columns
-from headstock.finetune.data import Table
 from headstock.finetune.recipe import (
     FORMAT,
     BackboneChoice,
-    ColumnSplit,
     DataChoice,
     Features,
     HeadChoice,
     OptimizerChoice,
-    RandomSplit,
     Recipe,
     Scalar,
     Stopping,
@@ -26,7 +27,7 @@ from headstock.finetune.recipe import (
 from headstock.finetune.strategy import Schedule, built_in
 from headstock.hookspecs import HeadType
 from headstock.names import Reference
-from headstock.records import BackboneIdentity
+from headstock.records import BackboneIdentity, Version
 
 if TYPE_CHECKING:
     from headstock.catalogue import Catalogue
@@ -40,7 +41,11 @@ class Options:
     columns: Mapping[str, str] = field(default_factory=dict)
     """Role to column, for those roles that are not to be guessed."""
     split_column: str | None = None
-    """Column that says `train` or `validation`; None draws at random."""
+    """Column that says `train` or `validation`; None takes the data's own parts, and else draws at random."""
+    group_column: str | None = None
+    """Column whose equal values stand on one side."""
+    time_column: str | None = None
+    """Column of moments; the latest rows validate."""
     validation: float = 0.2
     """Share of rows that validate."""
     epochs: int = 60
@@ -75,16 +80,18 @@ def plan_recipe(
         )
     head_type = host.head_type(head)
     identity = BackboneIdentity.from_json(catalogue.artefact(version.subject).identity)
+    require_modality(head_type, _preprocess_kind(catalogue, version), version.name)
     tap = identity.tap(options.tap or head_type.tap)
-    taken = [options.split_column] if options.split_column else []
+    split = choose_split(table, head_type, options)
+    taken = [] if isinstance(split, RandomSplit) else [split.column]
     columns = choose_columns(table, roles_of(head_type), options.columns, taken)
     return Recipe(
         format=FORMAT,
         seed=options.seed,
         backbone=BackboneChoice(name=version.name, digest=version.subject),
         head=HeadChoice(type=head, tap=tap.name, options=head_options(head_type, tap.width, options.head_options)),
-        data=DataChoice(name=table.name, sha256=table.sha256, columns=columns),
-        split=_split(head_type, options),
+        data=DataChoice(name=table.name, sha256=data_digest(table, columns), columns=columns),
+        split=split,
         strategy=built_in(
             options.strategy,
             epochs=options.epochs,
@@ -102,16 +109,6 @@ def plan_recipe(
         stopping=Stopping(patience=options.patience, min_delta=options.min_delta),
         features=Features(cache=options.cache),
     )
-
-
-def roles_of(head_type: HeadType) -> list[str]:
-    """The column roles that data for this head type must fill, the input first."""
-    return [input_role(head_type), *head_type.columns]
-
-
-def input_role(head_type: HeadType) -> str:
-    """The role of the column that goes into the backbone, named as the wire names the raw input."""
-    return head_type.modality
 
 
 def head_options(head_type: HeadType, width: int, typed: Mapping[str, str]) -> dict[str, Scalar]:
@@ -148,10 +145,38 @@ def _value(name: str, default: Any, typed: str | None) -> Scalar:
     return typed
 
 
-def _split(head_type: HeadType, options: Options) -> RandomSplit | ColumnSplit:
-    if options.split_column is not None:
-        return ColumnSplit(kind="column", column=options.split_column)
+def split_columns(options: Options) -> dict[str, str]:
+    """Option to column, of those that decide the split."""
+    said = {
+        "--split-column": options.split_column,
+        "--group-column": options.group_column,
+        "--time-column": options.time_column,
+    }
+    return {option: column for option, column in said.items() if column is not None}
+
+
+def choose_split(
+    table: Table, head_type: HeadType, options: Options
+) -> RandomSplit | ColumnSplit | GroupSplit | TimeSplit:
+    """The split that `options` ask for; raises `InvalidInput` if they ask for two."""
+    asked = split_columns(options)
+    if len(asked) > 1:
+        raise InvalidInput(f"{' and '.join(asked)} each decide which rows validate; expected one of them")
+    for option, column in asked.items():
+        table.column(column, option)
     if not 0 < options.validation < 1:
         raise InvalidInput(f"--validation {options.validation} is not a share; expected a number between 0 and 1")
-    stratified = "label" in head_type.columns
+    if options.group_column is not None:
+        return GroupSplit(kind="group", column=options.group_column, fraction=options.validation, seed=options.seed)
+    if options.time_column is not None:
+        return TimeSplit(kind="time", column=options.time_column, fraction=options.validation)
+    named = options.split_column or table.split_column
+    if named is not None:
+        return ColumnSplit(kind="column", column=named)
+    stratified = "label" in head_type.columns and "label" not in head_type.optional
     return RandomSplit(kind="random", fraction=options.validation, stratified=stratified, seed=options.seed)
+
+
+def _preprocess_kind(catalogue: Catalogue, version: Version) -> str:
+    kind: str = catalogue.store.read_json(catalogue.artefact(version.subject).files["preprocess"])["kind"]
+    return kind

@@ -6,15 +6,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-
+from headstock.data.dataset import Dataset, data_digest, read_dataset
+from headstock.data.roles import input_roles, require_modality
+from headstock.data.split import Split, split_rows
+from headstock.data.split_choice import ColumnSplit, RandomSplit
+from headstock.data.table import Table
 from headstock.digest import Digest, short
 from headstock.errors import AlreadyExists, FailedPrecondition, InvalidInput, NotFound
-from headstock.finetune.data import Table
-from headstock.finetune.dataset import Dataset, read_dataset
-from headstock.finetune.plan import input_role
+from headstock.finetune.reading import contexts
 from headstock.finetune.recipe import Recipe
-from headstock.finetune.split import Split, split_rows
 from headstock.hookspecs import HeadType, Targets
 from headstock.names import check_name
 
@@ -48,34 +48,48 @@ class Prepared:
         return self._part(self.split.validation)
 
     def _part(self, rows: tuple[int, ...]) -> Targets:
-        return Targets(self.targets.values[np.array(rows)], self.targets.labels, self.targets.extra)
+        return self.targets.only(rows)
 
 
 def prepare(
-    catalogue: Catalogue, host: PluginHost, recipe: Recipe, table: Table, name: str, say: Callable[[str], None]
+    catalogue: Catalogue,
+    host: PluginHost,
+    recipe: Recipe,
+    table: Table,
+    name: str,
+    say: Callable[[str], None],
 ) -> Prepared:
     """Check everything that can be checked now; see `fine_tune` for what is raised. `say` hears what is unusual."""
     _check_free(catalogue, name)
     recipe.strategy.require_frozen()
-    if table.sha256 != recipe.data.sha256:
-        raise FailedPrecondition(
-            f"{table.name!r} (sha256 {short(table.sha256)}) is not the file of the recipe, "
-            f"{recipe.data.name!r} (sha256 {short(recipe.data.sha256)})",
-            fix="the recipe's own file, or --new-data to train the same recipe on this one",
-        )
     head_type = host.head_type(recipe.head.type)
     _check_options(head_type, recipe)
-    dataset = read_dataset(table, recipe.data.columns, input_role(head_type), head_type.columns)
-    targets = head_type.encode(dataset.columns)
-    split = split_rows(recipe.split, table, dataset.samples, dataset.columns.get("label"))
-    _tell_split(split, say)
     backbone = _load_backbone(catalogue, recipe)
-    if backbone.spec.kind != head_type.modality:
-        raise InvalidInput(
-            f"head type {head_type.name!r} is for {head_type.modality}, but backbone {recipe.backbone.name!r} "
-            f"reads {backbone.spec.kind}",
-            fix="headstock heads",
+    require_modality(head_type, backbone.spec.kind, recipe.backbone.name)
+    _require_tap(head_type, backbone, recipe.head.tap)
+    found = data_digest(table, recipe.data.columns)
+    if found != recipe.data.sha256:
+        raise FailedPrecondition(
+            f"{table.name!r} (sha256 {short(found)}) is not the data of the recipe, "
+            f"{recipe.data.name!r} (sha256 {short(recipe.data.sha256)})",
+            fix="the recipe's own data, or --new-data to train the same recipe on this",
         )
+    dataset = read_dataset(
+        table,
+        recipe.data.columns,
+        input_roles(head_type),
+        head_type.columns,
+        head_type.optional,
+        _no_feature(recipe, backbone),
+    )
+    targets = head_type.encode(dataset.columns)
+    if head_type.reads != "any":
+        places = contexts(backbone.open_preprocessor(), head_type.reads, dataset.inputs)
+        targets = head_type.align(targets, places)
+    split = split_rows(recipe.split, table, dataset.samples, dataset.classes)
+    for note in table.notes:
+        say(note)
+    _tell_split(split, say)
     return Prepared(recipe, table, head_type, backbone, dataset, split, targets)
 
 
@@ -107,10 +121,32 @@ def _load_backbone(catalogue: Catalogue, recipe: Recipe) -> ServableBackbone:
         ) from error
 
 
+def _require_tap(head_type: HeadType, backbone: ServableBackbone, name: str) -> None:
+    """Raise `InvalidInput` if the head answers for every position and the tap has none, or the other way round."""
+    tap = backbone.identity.tap(name)
+    if tap.ragged == head_type.per_position:
+        return
+    fitting = [t.name for t in backbone.identity.taps if t.ragged == head_type.per_position]
+    raise InvalidInput(
+        f"tap {name!r} has shape {list(tap.shape)}: {'one vector per position' if tap.ragged else 'no positions'}, but "
+        f"head type {head_type.name!r} answers once for every {'position' if head_type.per_position else 'row'}",
+        fix=f"--tap {fitting[0]}" if fitting else None,
+    )
+
+
+def _no_feature(recipe: Recipe, backbone: ServableBackbone) -> tuple[str, ...]:
+    """The column that decides the split, unless the backbone has it as a feature: people or dates may be both."""
+    split = recipe.split
+    if isinstance(split, RandomSplit):
+        return ()
+    features = {column["name"] for column in backbone.spec.options.get("columns", ())}
+    return () if not isinstance(split, ColumnSplit) and split.column in features else (split.column,)
+
+
 def _tell_split(split: Split, say: Callable[[str], None]) -> None:
     if split.duplicates:
-        say(f"{split.duplicates} rows share their text with another row; each text is kept on one side")
+        say(f"{split.duplicates} rows have the same input as another row; all rows of one input are kept on one side")
     if split.moved:
         say(f"{split.moved} validation rows are also training rows; they validate nothing and were moved there")
     if split.unused:
-        say(f"{split.unused} rows of the test part are left untouched")
+        say(f"{split.unused} rows of another part, or later copies of training rows, are left untouched")

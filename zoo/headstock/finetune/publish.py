@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+import tempfile
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,10 +16,12 @@ from headstock import postprocess
 from headstock.digest import Digest
 from headstock.errors import FailedPrecondition, Unsupported
 from headstock.finetune.recipe import Recipe
+from headstock.finetune.values import Values, flat, width_of
 from headstock.hookspecs import HeadType, LinearForm
 from headstock.records import (
     Artefact,
     Edge,
+    Evidence,
     HeadIdentity,
     ModelIdentity,
     Publication,
@@ -30,8 +35,6 @@ if TYPE_CHECKING:
     from headstock.catalogue import Catalogue
     from headstock.plugin_host import PluginHost
 
-Floats = npt.NDArray[np.float32]
-
 TOLERANCE = 1e-5
 """Largest difference between the trained head and its served form, relative to the largest output above 1."""
 
@@ -40,33 +43,69 @@ TOLERANCE = 1e-5
 class TrainedHead:
     """A head as the server will run it."""
 
-    form: LinearForm
+    form: LinearForm | bytes
+    """Weights to stack, or an ONNX file."""
+    width: int
+    """Features in."""
+    out: int
+    """Values per row, or per position."""
     spec: Mapping[str, Any]
     """Postprocessing."""
     parity: float
-    """Largest difference from the torch head over all answers on the run's own features."""
+    """Largest difference from the torch head on the run's own features."""
 
 
-def served_form(head_type: HeadType, head: torch.nn.Module, spec: Mapping[str, Any], features: Floats) -> TrainedHead:
-    """The head in the form that a server stacks, compared with torch on real `features` [n, width].
+def served_form(
+    head_type: HeadType, head: torch.nn.Module, spec: Mapping[str, Any], features: Sequence[Values]
+) -> TrainedHead:
+    """The head in the form that a server runs, compared with torch on real `features`, of which there are some rows.
 
     Raises `FailedPrecondition` if the two disagree: such a head would be served wrong.
     """
     from headstock.finetune.loop import outputs_of
 
-    form = head_type.linear_form(head)
+    form = head_type.linear_form(head) or head_type.graph_form(head)
     if form is None:
-        raise Unsupported(f"head type {head_type.name!r} has no linear form; this version publishes linear heads only")
-    expected = postprocess.apply(spec, outputs_of(head, features))
-    answered = postprocess.apply(spec, features @ form.weight + form.bias)
-    parity = max(_difference(answered[name], value) for name, value in expected.items() if value.dtype.kind == "f")
+        raise Unsupported(
+            f"head type {head_type.name!r} has neither a linear form nor a graph form, so no server could run it",
+            fix="report this to the head type's author: one of linear_form and graph_form must give something",
+        )
+    expected = [outputs_of(head, part) for part in features]
+    parity = max(_parity(spec, _served(form, part), one) for part, one in zip(features, expected, strict=True))
     if not parity <= TOLERANCE:
         raise FailedPrecondition(
             f"the served form of this {head_type.name!r} head differs from the trained one by {parity:.3g} "
             f"(allowed {TOLERANCE:g}); it is not published",
-            fix="report this to the head type's author: its linear_form does not equal its forward",
+            fix="report this to the head type's author: its served form does not equal its forward",
         )
-    return TrainedHead(form, spec, parity)
+    out = math.prod(expected[0][0].shape[1 if head_type.per_position else 0 :])
+    return TrainedHead(form, width_of(features[0]), out, spec, parity)
+
+
+def _served(form: LinearForm | bytes, features: Values) -> Values:
+    """What a server makes of features."""
+    if isinstance(form, LinearForm):
+        if isinstance(features, list):
+            return [row @ form.weight + form.bias for row in features]
+        product: Values = features @ form.weight + form.bias
+        return product
+    from headstock.graph import Graph
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "head.onnx"
+        path.write_bytes(form)
+        graph = Graph(path)
+        rows = [graph.run({graph.inputs[0]: row[None]}, graph.outputs)[0][0] for row in features]
+    return rows if isinstance(features, list) else np.stack(rows)
+
+
+def _parity(spec: Mapping[str, Any], served: Values, trained: Values) -> float:
+    """Largest difference over the answers; over raw outputs where answers are made of single positions."""
+    if postprocess.per_position(spec):
+        return _difference(flat(served), flat(trained))
+    answered = postprocess.apply(spec, served)
+    expected = postprocess.apply(spec, trained)
+    return max(_difference(answered[name], value) for name, value in expected.items() if value.dtype.kind == "f")
 
 
 def publish(
@@ -78,11 +117,13 @@ def publish(
     dataset: Artefact,
     report: Mapping[str, Any],
     details: Mapping[str, Any],
+    evidence: Sequence[Evidence] = (),
 ) -> tuple[Version, Digest]:
     """Store the head and add a version of `name`; returns it with the head's digest."""
     with catalogue.writing(f"fine-tune {name}"):
         store = catalogue.store
-        parameters = store.put_bytes(parameter_bytes(trained.form))
+        form = trained.form
+        parameters = store.put_bytes(form if isinstance(form, bytes) else parameter_bytes(form))
         head = artefact_of("head", _identity(recipe, trained, parameters).to_json(), {"parameters": parameters})
         backbone = Digest(recipe.backbone.digest)
         model = artefact_of(
@@ -102,6 +143,7 @@ def publish(
                     Edge(head.digest, "trained_on", dataset.digest),
                     Edge(head.digest, "built_by_plugin", plugin.digest),
                 ),
+                evidence=evidence,
                 details={**details, "head": head.digest},
             )
         )
@@ -119,15 +161,14 @@ def parameter_bytes(form: LinearForm) -> bytes:
 
 
 def _identity(recipe: Recipe, trained: TrainedHead, parameters: Digest) -> HeadIdentity:
-    width, out = trained.form.weight.shape
     return HeadIdentity(
         type=recipe.head.type,
         backbone=Digest(recipe.backbone.digest),
         tap=recipe.head.tap,
-        form="linear",
+        form="graph" if isinstance(trained.form, bytes) else "linear",
         parameters=parameters,
-        width=width,
-        out=out,
+        width=trained.width,
+        out=trained.out,
         postprocess=trained.spec,
     )
 

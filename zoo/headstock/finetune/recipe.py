@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from headstock.data.split_choice import SPLIT_CHOICES, SPLIT_KINDS, SplitChoice
 from headstock.digest import Digest, digest_json
 from headstock.errors import InvalidInput
 from headstock.finetune.strategy import Phase, Strategy
@@ -48,28 +49,11 @@ class DataChoice(_Section):
     """What it is trained on."""
 
     name: str
-    """File name without its folder."""
+    """Name of the file or folder, without what lies above it."""
     sha256: DigestText
+    """Of the file's bytes; with the digests of the files that an image or audio column names, where there is one."""
     columns: dict[str, str]
     """Role to column: `{"text": "message", "label": "intent"}`."""
-
-
-class RandomSplit(_Section):
-    """Validation rows drawn at random."""
-
-    kind: Literal["random"]
-    fraction: float = Field(gt=0, lt=1)
-    """Share of rows that validate."""
-    stratified: bool
-    """Draw the same share from every class."""
-    seed: int = Field(ge=0)
-
-
-class ColumnSplit(_Section):
-    """Validation rows named by a column of the data."""
-
-    kind: Literal["column"]
-    column: str
 
 
 class OptimizerChoice(_Section):
@@ -108,7 +92,7 @@ class Recipe(_Section):
     backbone: BackboneChoice
     head: HeadChoice
     data: DataChoice
-    split: Annotated[RandomSplit | ColumnSplit, Field(discriminator="kind")]
+    split: SplitChoice
     strategy: Strategy
     optimizer: OptimizerChoice
     stopping: Stopping
@@ -159,7 +143,7 @@ _SECTIONS: dict[str, tuple[type[BaseModel], ...]] = {
     "backbone": (BackboneChoice,),
     "head": (HeadChoice,),
     "data": (DataChoice,),
-    "split": (RandomSplit, ColumnSplit),
+    "split": SPLIT_CHOICES,
     "strategy": (Strategy,),
     "phases": (Phase,),
     "optimizer": (OptimizerChoice,),
@@ -173,7 +157,7 @@ def _explain(error: ValidationError, source: str) -> InvalidInput:
     fix = None
     for problem in error.errors(include_url=False):
         # A discriminated union puts its tag into the location; the file has no such level.
-        place = [str(p) for p in problem["loc"] if p not in ("random", "column") or p == problem["loc"][-1]]
+        place = [str(p) for p in problem["loc"] if p not in SPLIT_KINDS or p == problem["loc"][-1]]
         key = ".".join(place)
         if problem["type"] == "extra_forbidden":
             section = next((p for p in reversed(place[:-1]) if p in _SECTIONS), "")

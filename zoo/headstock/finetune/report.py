@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from headstock.data.roles import input_roles
 from headstock.hookspecs import Metric, Targets
 from headstock.metrics import wilson
 
@@ -40,13 +41,14 @@ def build_report(
         "recipe": recipe.digest,
         "head_type": recipe.head.type,
         "task": prepared.head_type.task,
+        "input": input_roles(prepared.head_type)[0],
         "backbone": {"name": recipe.backbone.name, "digest": recipe.backbone.digest, "tap": recipe.head.tap},
         "strategy": recipe.strategy.name,
         "seed": recipe.seed,
         "labels": list(prepared.targets.labels),
         "data": {
             "name": table.name,
-            "sha256": table.sha256,
+            "sha256": recipe.data.sha256,
             "columns": dict(recipe.data.columns),
             "rows": len(table),
             "train": len(split.train),
@@ -63,7 +65,11 @@ def build_report(
         "epochs": {"run": len(state.history), "most": recipe.strategy.epochs, "best": state.best_epoch},
         "resumed_after": trained.resumed,
         "history": state.history,
-        "features": {"computed": features.computed, "cached": features.cached, "cache": recipe.features.cache},
+        "features": {
+            "computed": features.computed,
+            "cached": features.cached,
+            "cache": recipe.features.cache,
+        },
         "parity": parity,
         "seconds": {key: round(value, 3) for key, value in seconds.items()},
         "environment": environment(),

@@ -14,10 +14,10 @@ from headstock.finetune import checkpoint, loop
 from headstock.finetune.checkpoint import State
 from headstock.finetune.feature_cache import FeatureCache
 from headstock.finetune.features import FeatureExtractor, FeatureSet
-from headstock.finetune.loop import Floats
 from headstock.finetune.observer import Observer, Trackers
 from headstock.finetune.prepare import Prepared
 from headstock.finetune.run import RunFolder
+from headstock.finetune.values import Values, flat, pick, width_of
 
 if TYPE_CHECKING:
     from headstock.catalogue import Catalogue
@@ -32,15 +32,20 @@ class Trained:
     state: State
     features: FeatureSet
     """Of all rows of the table."""
-    train: Floats
-    validation: Floats
+    train: Values
+    validation: Values
     resumed: int
     """Epochs that an earlier, interrupted run had done."""
     seconds: Mapping[str, float]
 
 
 def train_head(
-    catalogue: Catalogue, prepared: Prepared, run: RunFolder, watcher: Observer, trackers: Trackers, threads: int
+    catalogue: Catalogue,
+    prepared: Prepared,
+    run: RunFolder,
+    watcher: Observer,
+    trackers: Trackers,
+    threads: int,
 ) -> Trained:
     """Compute what features are missing, build the head, and run the loop from the last checkpoint."""
     recipe = prepared.recipe
@@ -48,8 +53,8 @@ def train_head(
     try:
         extractor = _extractor(catalogue, prepared, threads)
         dataset, split = prepared.dataset, prepared.split
-        features = extractor.features(dataset.inputs, dataset.samples, watcher.features)
-        train, validation = features.values[list(split.train)], features.values[list(split.validation)]
+        features = extractor.features(dataset.inputs, watcher.features)
+        train, validation = pick(features.values, split.train), pick(features.values, split.validation)
         extracted = time.perf_counter() - began
         head = _build_head(prepared, train)
         state = _read_state(run, head, watcher.say)
@@ -79,12 +84,12 @@ def _extractor(catalogue: Catalogue, prepared: Prepared, threads: int) -> Featur
     if prepared.recipe.features.cache:
         root = catalogue.settings.cache
         cache = FeatureCache(root, backbone.digest, tap, backbone.identity.preprocess)
-    return FeatureExtractor(backbone, tap, cache, threads=threads)
+    return FeatureExtractor(backbone, tap, cache, threads=threads, reads=prepared.head_type.reads)
 
 
 def _source(
-    prepared: Prepared, extractor: FeatureExtractor, train: Floats, validation: Floats
-) -> Callable[[], tuple[Floats, Floats]]:
+    prepared: Prepared, extractor: FeatureExtractor, train: Values, validation: Values
+) -> Callable[[], tuple[Values, Values]]:
     """What the loop asks for features each epoch: the cached ones, or the backbone once more."""
     if prepared.recipe.features.cache:
         return lambda: (train, validation)
@@ -92,24 +97,24 @@ def _source(
     # The pass that was made to build the head is the first epoch's: N epochs cost N passes, not N + 1.
     made = [(train, validation)]
 
-    def again() -> tuple[Floats, Floats]:
+    def again() -> tuple[Values, Values]:
         if made:
             return made.pop()
-        values = extractor.features(dataset.inputs, dataset.samples, lambda done, total: None).values
-        return values[list(split.train)], values[list(split.validation)]
+        values = extractor.features(dataset.inputs, lambda done, total: None).values
+        return pick(values, split.train), pick(values, split.validation)
 
     return again
 
 
-def _build_head(prepared: Prepared, train: Floats) -> torch.nn.Module:
+def _build_head(prepared: Prepared, train: Values) -> torch.nn.Module:
     recipe, head_type = prepared.recipe, prepared.head_type
-    width = train.shape[1]
+    width = width_of(train)
     options = head_type.resolve_options(width, recipe.head.options)
     with loop.one_thread(), loop.seeded(recipe.seed, "build"):
         head = head_type.build(width, prepared.train, options)
         fit = getattr(head, "fit_input_statistics", None)
         if callable(fit):
-            fit(torch.from_numpy(train))
+            fit(torch.from_numpy(flat(train)))
     return head
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ from headstock.backbone.export import admit_graph, export_graph
 from headstock.backbone.identity import identify
 from headstock.backbone.isolation import certify
 from headstock.backbone.parity import TapParity, measure_parity
-from headstock.backbone.samples import Samples
+from headstock.backbone.samples import Samples, samples_for
 from headstock.graph import Graph
 from headstock.hookspecs import BackboneFamily, SourceFiles
 from headstock.preprocess import Preprocessor, Row, open_preprocessor
@@ -61,15 +61,21 @@ def export(
 
     Raises what pulling it would raise; unlike a pull it judges nothing but what stops it from going on.
     """
-    module = family.load(files)
-    spec = family.preprocess(files)
-    identity = identify(family, files, module, spec)
-    kept = family.files(files)
-    preprocessor = open_preprocessor(spec, {role: kept[role] for role in spec.files})
-    samples = Samples(tuple(preprocessor.rows(raw)), tuple(preprocessor.rows(extreme)))
+    return _export(family, files, workdir, lambda p: Samples(tuple(p.rows(raw)), tuple(p.rows(extreme))))
+
+
+def export_as_pulled(family: BackboneFamily, files: SourceFiles, workdir: Path) -> Exported:
+    """As `export`, on the samples that a pull tries a checkpoint on. The graph lies in `workdir` as `graph.onnx`."""
+    return _export(family, files, workdir, samples_for)
+
+
+def _export(
+    family: BackboneFamily, files: SourceFiles, workdir: Path, sampled: Callable[[Preprocessor], Samples]
+) -> Exported:
+    module, identity, preprocessor = _loaded(family, files)
+    samples = sampled(preprocessor)
     path = workdir / "graph.onnx"
-    export_graph(module, identity.inputs, identity.taps, preprocessor.collate(samples.ordinary[1:4]), path)
-    admit_graph(path, identity.inputs, identity.taps)
+    _write(module, identity, preprocessor, samples, path)
     graph = Graph(path)
     return Exported(
         module=module,
@@ -80,3 +86,24 @@ def export(
         parity=measure_parity(module, graph, preprocessor, samples, identity.taps),
         certificate=certify(graph, identity, preprocessor, samples),
     )
+
+
+def export_only(family: BackboneFamily, files: SourceFiles, path: Path) -> Path:
+    """Load and export a checkpoint to `path`, and return it."""
+    module, identity, preprocessor = _loaded(family, files)
+    _write(module, identity, preprocessor, samples_for(preprocessor), path)
+    return path
+
+
+def _loaded(family: BackboneFamily, files: SourceFiles) -> tuple[torch.nn.Module, BackboneIdentity, Preprocessor]:
+    module = family.load(files)
+    spec = family.preprocess(files)
+    kept = family.files(files)
+    return module, identify(family, files, module, spec), open_preprocessor(spec, {r: kept[r] for r in spec.files})
+
+
+def _write(
+    module: torch.nn.Module, identity: BackboneIdentity, preprocessor: Preprocessor, samples: Samples, path: Path
+) -> None:
+    export_graph(module, identity.inputs, identity.taps, preprocessor.collate(samples.ordinary[1:4]), path)
+    admit_graph(path, identity.inputs, identity.taps)

@@ -1,4 +1,4 @@
-"""The contract kit's checks of a backbone family, in torch; the exported graph is checked by `headstock pull`."""
+"""The contract kit's checks of a backbone family, in torch; `served_checks` has those of the exported graph."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from headstock.hookspecs import BackboneFamily, SourceFiles
-from headstock.testing.results import Broken, Result, Run, holds, is_json
+from headstock.testing.made_inputs import MadeInputs
+from headstock.testing.results import NOT_TRIED, Broken, Result, Run, holds, is_json
 
 if TYPE_CHECKING:
     import torch
@@ -14,17 +15,35 @@ if TYPE_CHECKING:
 TOLERANCE = 1e-5
 """Largest difference of a row alone and in company, in torch, relative to the output's scale."""
 
+FAMILY_CHECKS = (
+    "recognises",
+    "load",
+    "eval mode",
+    "fp32",
+    "strict",
+    "repeatable",
+    "architecture",
+    "preprocess",
+    "files",
+    "taps",
+    "alone equals together",
+    "padding",
+    "layer groups",
+    "export inputs",
+)
+"""What `check_family` reports, in order."""
 
-def check_family(family: BackboneFamily, files: SourceFiles) -> list[Result]:
+
+def check_family(family: BackboneFamily, files: SourceFiles, *, subject: str = "") -> list[Result]:
     """Check a family against one checkpoint of it; every check runs, whatever the others found.
 
-    Inputs are made up from the family's `inputs`: integers for INT64, a mask of ones for `attention_mask`, noise for
-    FP32. Graph export and the server's own path are checked by `headstock pull`.
+    Inputs are made up, see `headstock.testing.made_inputs`.
     """
-    run = Run()
+    run = Run(subject)
     run("recognises", lambda: holds(family.recognises(files), "recognises() is False for these files"))
     module = run("load", lambda: family.load(files))
     if module is None:
+        run.unreached(FAMILY_CHECKS[2:], "load() failed")
         return run.results
     run("eval mode", lambda: holds(not module.training, "load() returned a module in training mode"))
     run("fp32", lambda: _all_fp32(module))
@@ -33,10 +52,10 @@ def check_family(family: BackboneFamily, files: SourceFiles) -> list[Result]:
     run("architecture", lambda: is_json(family.architecture(files)))
     run("preprocess", lambda: _preprocess(family, files))
     run("files", lambda: _files(family, files))
-    run("taps", lambda: _taps(family, module))
-    run("alone equals together", lambda: _isolation(family, module))
-    if family.padding == "mask":
-        run("padding", lambda: _padding(family, module))
+    made = MadeInputs(family, files, module)
+    run("taps", lambda: _taps(family, module, made))
+    run("alone equals together", lambda: _isolation(family, module, made))
+    run("padding", lambda: _padding(family, module, made))
     run("layer groups", lambda: _groups(family, module))
     run("export inputs", lambda: _export_inputs(family, module))
     return run.results
@@ -62,7 +81,7 @@ def _strict(family: BackboneFamily, files: SourceFiles) -> str:
 
     weights = family.files(files)["weights"]
     if weights.suffix != ".safetensors" or not weights.is_relative_to(files.root):
-        return "not tried: the weights are not a safetensors file of the source"
+        return f"{NOT_TRIED}the weights are not a safetensors file of the source"
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder) / "source"
         shutil.copytree(files.root, root)
@@ -78,8 +97,8 @@ def _strict(family: BackboneFamily, files: SourceFiles) -> str:
 
 
 def _backbone_weight(family: BackboneFamily, files: SourceFiles, tensors: Mapping[str, Any]) -> str:
-    names = list(family.load(files).state_dict())
     """A weight of the file that the network has too: a family may ignore those of a task head."""
+    names = list(family.load(files).state_dict())
     # Long names are deep inside the network.
     for name in sorted(tensors, key=lambda name: (-len(name), name)):
         if any(own.endswith(name) or name.endswith(own) for own in names):
@@ -116,29 +135,6 @@ def _files(family: BackboneFamily, files: SourceFiles) -> None:
             raise Broken(f"files() names a {role!r} file that does not exist")
 
 
-def _inputs(
-    family: BackboneFamily, module: torch.nn.Module, rows: int, size: int, seed: int
-) -> dict[str, torch.Tensor]:
-    """Made-up inputs: free axes are `size` long."""
-    import torch
-
-    generator = torch.Generator().manual_seed(seed)
-    made: dict[str, torch.Tensor] = {}
-    for spec in family.inputs(module):
-        shape = [rows, *(size if axis < 0 else axis for axis in spec.shape[1:])]
-        if spec.name == "attention_mask":
-            made[spec.name] = torch.ones(shape, dtype=torch.int64)
-        elif spec.name == "token_type_ids":
-            made[spec.name] = torch.zeros(shape, dtype=torch.int64)
-        elif spec.datatype == "INT64":
-            made[spec.name] = torch.randint(2, 40, shape, generator=generator)
-        elif spec.datatype == "FP32":
-            made[spec.name] = torch.randn(shape, generator=generator)
-        else:
-            raise Broken(f"input {spec.name!r} has datatype {spec.datatype!r}; expected INT64 or FP32")
-    return made
-
-
 def _forward(module: torch.nn.Module, inputs: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     import torch
 
@@ -147,8 +143,8 @@ def _forward(module: torch.nn.Module, inputs: Mapping[str, torch.Tensor]) -> dic
     return outputs
 
 
-def _taps(family: BackboneFamily, module: torch.nn.Module) -> str:
-    outputs = _forward(module, _inputs(family, module, 3, 7, 0))
+def _taps(family: BackboneFamily, module: torch.nn.Module, made: MadeInputs) -> str:
+    outputs = _forward(module, made.batch(3, 7, 0))
     taps = family.taps(module)
     if list(outputs) != [t.name for t in taps]:
         raise Broken(f"forward() returns {list(outputs)}; taps() promises {[t.name for t in taps]} in this order")
@@ -163,20 +159,24 @@ def _taps(family: BackboneFamily, module: torch.nn.Module) -> str:
     return ", ".join(f"{t.name} {list(t.shape)}" for t in taps)
 
 
-def _isolation(family: BackboneFamily, module: torch.nn.Module) -> str:
-    together = _inputs(family, module, 4, 9, 1)
+def _isolation(family: BackboneFamily, module: torch.nn.Module, made: MadeInputs) -> str:
+    together = made.batch(4, 9, 1)
     return _compare(family, module, [({k: v[i : i + 1] for k, v in together.items()}, together, i) for i in range(4)])
 
 
-def _padding(family: BackboneFamily, module: torch.nn.Module) -> str:
+def _padding(family: BackboneFamily, module: torch.nn.Module, made: MadeInputs) -> str:
     """A short row alone against the same row padded beside a longer one, the padding filled with noise."""
+    if family.padding != "mask":
+        return f"{NOT_TRIED}the padding rule is {family.padding!r}"
     import torch
 
-    short, long = _inputs(family, module, 1, 5, 2), _inputs(family, module, 1, 12, 3)
+    short = made.batch(1, 5, 2)
+    long = made.batch(1, 12, 3)
+    end = 5 * made.unit
     together = {}
     for name, row in short.items():
         # Noise, not zeros: what stands behind the mask must not matter at all.
-        tail = torch.zeros_like(long[name][:, 5:]) if name == "attention_mask" else long[name][:, 5:]
+        tail = torch.zeros_like(long[name][:, end:]) if name == "attention_mask" else long[name][:, end:]
         together[name] = torch.cat([torch.cat([row, tail], dim=1), long[name]])
     return _compare(family, module, [(short, together, 0), (long, together, 1)])
 

@@ -85,9 +85,7 @@ def model_publication(
         postprocess={"kind": "classification", "labels": list(labels)},
     )
     head = artefact_of("head", identity.to_json(), {"parameters": identity.parameters})
-    data = artefact_of(
-        "dataset", {"kind": "dataset", "name": "tickets.csv", "sha256": digest_json(["rows", seed])}
-    )
+    data = artefact_of("dataset", {"kind": "dataset", "name": "tickets.csv", "sha256": digest_json(["rows", seed])})
     files = {
         "recipe": store.put_json({"seed": seed, "head": {"type": identity.type}}),
         "report": store.put_json({"n": 1}),

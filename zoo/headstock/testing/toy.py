@@ -61,6 +61,8 @@ class ToyHead:
     form: str = "linear"
     """`linear`, `graph` (the same function as an ONNX file), or `throwing` (a graph that throws for a row
     whose first feature is above zero)."""
+    postprocess: Mapping[str, Any] | None = None
+    """Another postprocessing spec than the labels imply; `out` then says how many values the head has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,20 +142,16 @@ def publish_model(catalogue: Catalogue, name: str, backbone: Version, head: ToyH
     """Publish the next version of model `name`: a random head on a toy backbone."""
     head = head or ToyHead()
     width = BackboneIdentity.from_json(catalogue.artefact(backbone.subject).identity).tap(head.tap).width
-    out = len(head.labels) or head.out
+    out = _out(head)
     identity = HeadIdentity(
-        type="text-classification" if head.labels else "text-embedding",
+        type="toy" if head.postprocess is not None else "text-classification" if head.labels else "text-embedding",
         backbone=backbone.subject,
         tap=head.tap,
         form="linear" if head.form == "linear" else "graph",
         parameters=_parameters(catalogue.store, head, width, out),
         width=width,
         out=out,
-        postprocess=(
-            {"kind": "classification", "labels": list(head.labels)}
-            if head.labels
-            else {"kind": "embedding", "width": out, "normalise": True}
-        ),
+        postprocess=_postprocess(head),
     )
     head_artefact = artefact_of("head", identity.to_json(), {"parameters": identity.parameters})
     files = {
@@ -177,9 +175,21 @@ def publish_model(catalogue: Catalogue, name: str, backbone: Version, head: ToyH
 
 def linear_parameters(head: ToyHead, width: int) -> tuple[Floats, Floats]:
     """Weight [width, out] and bias [out] that `publish_model` gives to this head, for expected answers."""
-    out = len(head.labels) or head.out
+    out = _out(head)
     random = np.random.default_rng([17, head.seed])
     return _normal(random, width, out), _normal(random, out)
+
+
+def _out(head: ToyHead) -> int:
+    return head.out if head.postprocess is not None else len(head.labels) or head.out
+
+
+def _postprocess(head: ToyHead) -> Mapping[str, Any]:
+    if head.postprocess is not None:
+        return head.postprocess
+    if head.labels:
+        return {"kind": "classification", "labels": list(head.labels)}
+    return {"kind": "embedding", "width": head.out, "normalise": True}
 
 
 def _normal(random: np.random.Generator, *shape: int) -> Floats:
@@ -208,13 +218,13 @@ def _preprocess_options() -> dict[str, Any]:
 def _tokenizer() -> bytes:
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
-    tokenizer = Tokenizer(
-        models.WordLevel({token: i for i, token in enumerate(VOCABULARY)}, unk_token="[UNK]")
-    )
+    tokenizer = Tokenizer(models.WordLevel({token: i for i, token in enumerate(VOCABULARY)}, unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.Lowercase()
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     tokenizer.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+        single="[CLS] $A [SEP]",
+        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+        special_tokens=[("[CLS]", 2), ("[SEP]", 3)],
     )
     tokenizer.add_special_tokens(list(SPECIAL))
     text: str = tokenizer.to_str()
@@ -274,13 +284,12 @@ def _parameters(store: BlobStore, head: ToyHead, width: int, out: int) -> Digest
     if head.form == "linear":
         return store.put_bytes(_safetensors({"weight": weight, "bias": bias}))
     if head.form not in ("graph", "throwing"):
-        raise InvalidInput(
-            f"toy head form {head.form!r} is not known; expected 'linear', 'graph' or 'throwing'"
-        )
-    return store.put_bytes(_head_graph(weight, bias, throwing=head.form == "throwing"))
+        raise InvalidInput(f"toy head form {head.form!r} is not known; expected 'linear', 'graph' or 'throwing'")
+    ragged = head.tap == "tokens"
+    return store.put_bytes(_head_graph(weight, bias, throwing=head.form == "throwing", ragged=ragged))
 
 
-def _head_graph(weight: Floats, bias: Floats, *, throwing: bool) -> bytes:
+def _head_graph(weight: Floats, bias: Floats, *, throwing: bool, ragged: bool) -> bytes:
     from onnx import TensorProto, helper
 
     node = helper.make_node
@@ -304,9 +313,9 @@ def _head_graph(weight: Floats, bias: Floats, *, throwing: bool) -> bytes:
             "only": np.zeros(1, np.float32),
         }
     width, out = weight.shape
-    return _model(
-        "toy_head", nodes, {"features": ("FLOAT", ["n", width])}, {"outputs": ["n", out]}, constants
-    )
+    axes: list[str | int] = ["n", "positions"] if ragged else ["n"]
+    inputs = {"features": ("FLOAT", [*axes, width])}
+    return _model("toy_head", nodes, inputs, {"outputs": [*axes, out]}, constants)
 
 
 def _model(
