@@ -16,6 +16,8 @@ from headstock.hookspecs import HookSpecs
 from headstock.plugin_host import State
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from conftest import Site
 
 TABLES = '[[heads]]\nname = "bad"\ntask = "classification"\nmodality = "text"\n'
@@ -63,7 +65,7 @@ def test_a_failing_import_costs_only_its_plugin(site: Site, code: str, reason: s
     site.add("bad", TABLES, code)
     before = states(site.run("plugins", "--format", "json"))
     assert before["bad"]["state"] == "OK", "listing must not have imported it"
-    checked = site.run("plugins", "check", "bad", "headstock-text", "--format", "json")
+    checked = site.run("plugins", "check", "bad", "headstock-text", "--load-only", "--format", "json")
     assert checked.returncode == 1
     found = states(checked)
     assert found["headstock-text"]["state"] == "OK"
@@ -103,13 +105,34 @@ def test_a_plugin_that_prints_does_not_corrupt_json(site: Site) -> None:
         noise + HEAD + HOOK.replace("return", "print('noise 4'); return"),
         init="print('noise 0')",
     )
-    checked = site.run("plugins", "check", "--format", "json")
+    checked = site.run("plugins", "check", "--load-only", "--format", "json")
     assert states(checked)["bad"]["state"] == "OK"
     assert all(f"noise {i}" in checked.stderr for i in range(5))
     everything_else_works(site)
 
 
 # ------------------------------------------------------------------------------------------- hooks
+@pytest.mark.parametrize(
+    "code, reason",
+    [
+        ("import os; os.kill(os.getpid(), 11)", r"calling its hook head_types\(\) killed the process with SIGSEGV"),
+        ("import os; os._exit(0)", r"calling its hook head_types\(\) ended the process with exit code 0"),
+        ("import time; time.sleep(60)", r"calling its hook head_types\(\) took more than 1 s"),
+    ],
+    ids=["crash", "os-exit", "hang"],
+)
+def test_a_hook_that_no_handler_could_catch_costs_only_its_plugin(site: Site, code: str, reason: str) -> None:
+    """It is called in a child first, so this process lives on, and is told which hook it was."""
+    if "sleep" in code:
+        site.environment["HEADSTOCK_PLUGIN_IMPORT_SECONDS"] = "1"
+    site.add("bad", TABLES, f"@hookimpl\ndef head_types():\n    {code}\n")
+    host = site.host()
+    with pytest.raises(PluginError, match=reason):
+        host.head_type("bad")
+    assert host.head_type("text-classification").name == "text-classification"
+    everything_else_works(site)
+
+
 @pytest.mark.parametrize(
     "code, reason",
     [
@@ -158,6 +181,7 @@ def test_a_plugin_that_prints_does_not_corrupt_json(site: Site) -> None:
             HEAD + HOOK.replace("@hookimpl", "@hookimpl(wrapper=True)").replace("return", "yield;"),
             "is a wrapper",
         ),
+        (HEAD + HOOK.replace("@hookimpl", "@hookimpl(hookwrapper=True)"), "is a wrapper"),
         (
             HEAD + HOOK + "@hookimpl\ndef cli_commands(): return []\n",
             r"hook cli_commands\(\) that its manifest does not",
@@ -189,6 +213,31 @@ def test_an_interrupt_during_import_is_not_swallowed(site: Site) -> None:
     site.add("bad", TABLES, "raise KeyboardInterrupt")
     with pytest.raises(KeyboardInterrupt):
         site.host().head_type("bad")
+
+
+def test_a_hook_with_a_hundred_thousand_results_is_refused_in_a_short_message(site: Site) -> None:
+    """A wrong loop in a plugin may not become a wall of text."""
+    named = "def named(i):\n    bad = Bad()\n    bad.name = f'bad-{i}'\n    return bad\n"
+    code = HEAD + named + HOOK.replace("[Bad()]", "[named(i) for i in range(100_000)]")
+    site.add("bad", TABLES, code)
+    with pytest.raises(
+        PluginError, match=r"returned \['bad-0', .* and 99990 more\] but its manifest declares"
+    ) as caught:
+        site.host().head_type("bad")
+    assert len(caught.value.message) < 500
+
+
+def test_an_older_pluggy_is_refused_before_any_plugin(site: Site) -> None:
+    """With 1.6 a refused plugin's first hooks would stay live."""
+    info = site.folder / "pluggy-1.6.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: pluggy\nVersion: 1.6.0\n")
+    package = site.add("bad", TABLES, HEAD + HOOK)
+    done = site.run("plugins", "check", "bad", "--load-only")
+    assert done.returncode == 1
+    assert "error: pluggy 1.6.0 is installed; plugins are safe to refuse from 1.7 on" in done.stderr
+    assert "try:   pip install 'pluggy>=1.7'" in done.stderr
+    assert package not in done.stdout + done.stderr
 
 
 def test_a_plugin_that_pluggy_refuses_leaves_nothing_behind() -> None:
@@ -272,3 +321,52 @@ def test_a_damaged_entry_point_file_does_not_hide_the_others(site: Site) -> None
         State.BROKEN,
         True,
     )
+
+
+def test_a_manifest_with_a_hundred_thousand_entries_is_refused_quickly(site: Site) -> None:
+    """As broken, with its size; the listing takes no longer for it."""
+    site.add("bad", '[[heads]]\nname = "x"\ntask = "x"\nmodality = "x"\n' * 100_000)
+    state = {s.name: s for s in site.host().states()}["bad"]
+    assert (state.state, "bytes; expected at most" in state.reason) == (State.BROKEN, True)
+    rows = "".join(f'[[heads]]\nname = "h{i}"\ntask = "x"\nmodality = "x"\n' for i in range(1001))
+    site.add("many", rows)
+    state = {s.name: s for s in site.host().states()}["many"]
+    assert (state.state, state.reason) == (State.BROKEN, "headstock.toml: 1001 heads; expected at most 1000")
+    everything_else_works(site)
+
+
+def test_a_preset_without_licence_breaks_its_manifest(site: Site) -> None:
+    """Silence is never taken for permission; what nobody said is written NOASSERTION."""
+    preset = '[[families]]\nname = "x"\nmodality = "text"\n[[families.presets]]\nname = "p"\nsource = "hf:a/b"\n'
+    site.add("bad", preset)
+    state = {s.name: s for s in site.host().states()}["bad"]
+    assert state.state is State.BROKEN
+    assert "families[0].presets[0].licence is missing" in state.reason
+
+
+# ------------------------------------------------------------------------------------------- shadowing
+def test_a_plugin_that_shadows_a_built_in_family_gets_nothing_and_is_named(site: Site, tmp_path: Path) -> None:
+    """Neither owner is used until a person chooses; the built-in one can be chosen, and then works as before."""
+    site.add(
+        "bad",
+        '[[families]]\nname = "bert"\nmodality = "text"\n',
+        "raise RuntimeError('imported')",
+        distribution="bad-dist",
+    )
+    (tmp_path / "source").mkdir()
+    (tmp_path / "source" / "config.json").write_text('{"model_type": "bert"}')
+    (tmp_path / "source" / "model.safetensors").write_bytes(b"")
+    pulled = site.run("pull", f"path:{tmp_path / 'source'}", "--name", "x", "--family", "bert")
+    assert pulled.returncode == 1
+    assert "family 'bert' is declared by distributions bad-dist and headstock" in pulled.stderr
+    assert "roberta" in site.run("families", "--format", "quiet").stdout.split()
+    assert site.run("plugins", "pin", "family", "bert", "headstock").returncode == 0
+    assert type(site.host().family("bert")).__module__.startswith("headstock_text.")
+
+
+def test_a_plugin_cannot_take_a_built_in_command(site: Site) -> None:
+    """`headstock list` stays ours, and nothing of the plugin is imported for it."""
+    site.add("bad", '[[commands]]\nname = "list"\nhelp = "Mine."\n', "raise RuntimeError('imported')")
+    listed = site.run("list", "--format", "json")
+    assert (listed.returncode, json.loads(listed.stdout)) == (0, [])
+    assert "Mine." not in site.run("--help").stdout

@@ -1,12 +1,13 @@
-"""The hooks of the audio plugin: which families it has, and the command that converts Mozilla's checkpoints."""
+"""The hooks of the audio plugin: its families, its head types, and the command that converts Mozilla's checkpoints."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from headstock.hookspecs import BackboneFamily, hookimpl
+from headstock.hookspecs import BackboneFamily, HeadType, hookimpl
 from headstock_audio.deepspeech import DeepSpeechFamily
+from headstock_audio.heads import HEADS
 from headstock_audio.wav2vec2 import Wav2Vec2Family
 
 if TYPE_CHECKING:
@@ -17,6 +18,12 @@ if TYPE_CHECKING:
 def backbone_families() -> Sequence[BackboneFamily]:
     """Families of this plugin."""
     return [Wav2Vec2Family(), DeepSpeechFamily()]
+
+
+@hookimpl
+def head_types() -> Sequence[HeadType]:
+    """Head types of this plugin."""
+    return HEADS
 
 
 @hookimpl

@@ -1,11 +1,12 @@
-"""The hooks of the vision plugin: which families it has."""
+"""The hooks of the vision plugin: which families and head types it has."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from headstock.hookspecs import BackboneFamily, hookimpl
+from headstock.hookspecs import BackboneFamily, HeadType, hookimpl
 from headstock_vision.efficientnet import EfficientNetFamily
+from headstock_vision.heads import HEADS
 from headstock_vision.resnet import ResNetFamily
 from headstock_vision.vgg import VggFamily
 from headstock_vision.vit import VitFamily
@@ -15,3 +16,9 @@ from headstock_vision.vit import VitFamily
 def backbone_families() -> Sequence[BackboneFamily]:
     """Families of this plugin."""
     return [ResNetFamily(), EfficientNetFamily(), VitFamily(), VggFamily()]
+
+
+@hookimpl
+def head_types() -> Sequence[HeadType]:
+    """Head types of this plugin."""
+    return HEADS

@@ -51,10 +51,10 @@ def _answer(spec: TensorSpec, wanted: RequestedOutput, values: Array) -> OutputT
 
 
 def top_classes(scores: Array, labels: Sequence[str], count: int) -> Array:
-    """The `count` best classes of each row, best first, as BYTES [n, k] of `score:index:label`."""
-    best = np.argsort(-scores, axis=-1, kind="stable")[:, :count]
+    """The `count` best classes of [n, ..., classes], best first, as BYTES [n, ..., k] of `score:index:label`."""
+    best = np.argsort(-scores, axis=-1, kind="stable")[..., :count]
     result = np.empty(best.shape, dtype=object)
-    for row, indices in enumerate(best.tolist()):
-        for place, index in enumerate(indices):
-            result[row, place] = f"{scores[row, index]:f}:{index}:{labels[index]}".encode()
+    for place in np.ndindex(best.shape):
+        index = int(best[place])
+        result[place] = f"{scores[(*place[:-1], index)]:f}:{index}:{labels[index]}".encode()
     return result

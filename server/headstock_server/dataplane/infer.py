@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from time import monotonic_ns
@@ -17,17 +18,15 @@ from headstock_server.dataplane.limits import LimitExceeded, Limits
 from headstock_server.dataplane.messages import InferRequest, InferResponse
 from headstock_server.dataplane.metadata import ModelDescription
 from headstock_server.dataplane.statistics import BackboneReport, ModelReport, Statistics
+from headstock_server.dataplane.trace import Tracer
 from headstock_server.dataplane.waiters import Waiters
 from headstock_server.scheduler import Scheduler, Ticket
 
 if TYPE_CHECKING:
     from headstock.catalogue import Catalogue
-    from headstock_server.engine import LoadedBackbone
     from headstock_server.repository import IndexRow, LoadedModel, Repository
 
-_INLINE_BYTES = 2000
-"""Texts of this size in all take about a millisecond to tokenise, which is less than a thread's hand-over costs the
-requests behind it; longer ones would hold up the event loop."""
+log = logging.getLogger("headstock.server")
 
 
 class DataPlane:
@@ -40,8 +39,10 @@ class DataPlane:
         scheduler: Scheduler,
         waiters: Waiters,
         limits: Limits | None = None,
+        tracer: Tracer | None = None,
     ) -> None:
         """Serve the models of `repository` through `scheduler`, which delivers to `waiters`."""
+        self.tracer = tracer or Tracer(None)
         self.limits = limits or Limits()
         self.draining = False
         self._catalogue = catalogue
@@ -49,8 +50,8 @@ class DataPlane:
         self._scheduler = scheduler
         self._waiters = waiters
         self._statistics = Statistics()
-        # Weak, so that a backbone which no model needs any more can go.
-        self._inputs: WeakKeyDictionary[LoadedBackbone, rows.Inputs] = WeakKeyDictionary()
+        # Weak, so that a version which nothing names any more can go.
+        self._inputs: WeakKeyDictionary[LoadedModel, rows.Inputs] = WeakKeyDictionary()
         self._accepted = 0
         self._idle = asyncio.Event()
         self._idle.set()
@@ -80,6 +81,11 @@ class DataPlane:
     def close(self) -> None:
         """Stop the thread pool."""
         self._pool.shutdown(wait=True, cancel_futures=True)
+
+    @property
+    def busy(self) -> bool:
+        """True while an accepted request is neither answered nor given up."""
+        return self._accepted > 0
 
     def ready(self, name: str, version: str = "") -> bool:
         """True if the model is loaded and requests are taken."""
@@ -129,9 +135,11 @@ class DataPlane:
             answers.check_outputs(model.outputs, request.outputs)
             ticket = Ticket(model, await self._rows(model, request), deadline)
             raw = await self._waiters.run(self._scheduler, ticket)
-            tensors = postprocess.apply(model.head.postprocess, raw)
-        except (HeadstockError, asyncio.CancelledError):
+            contexts = None if model.reads == "any" else [row.extra for row in ticket.rows]
+            tensors = postprocess.apply(model.head.postprocess, raw, contexts)
+        except (HeadstockError, asyncio.CancelledError) as error:
             counters.failed(monotonic_ns() - started)
+            log.debug("%s:%d failed a request: %s", model.name, model.number, type(error).__name__)
             raise
         response = InferResponse(
             model.name,
@@ -142,15 +150,19 @@ class DataPlane:
         truncated = sum([row.truncated for row in ticket.rows])
         if truncated:
             response.parameters["truncated_rows"] = truncated
-        counters.succeeded(ticket, started, monotonic_ns())
+        ended = monotonic_ns()
+        counters.succeeded(ticket, started, ended)
+        if self.tracer.active:
+            self.tracer.record(response, ticket, started, ended)
+        if log.isEnabledFor(logging.DEBUG):
+            _log_answer(response, ticket, ended - started)
         return response
 
     async def _rows(self, model: LoadedModel, request: InferRequest) -> list[Row]:
-        backbone = model.backbone
-        inputs = self._inputs.get(backbone)
+        inputs = self._inputs.get(model)
         if inputs is None:
-            inputs = self._inputs[backbone] = rows.Inputs(backbone.preprocessor)
-        if rows.raw_size(request) <= _INLINE_BYTES:
+            inputs = self._inputs[model] = rows.Inputs(model.backbone.preprocessor, model.reads)
+        if inputs.quick(request):
             return inputs.rows(request, self.limits)
         return await asyncio.get_running_loop().run_in_executor(self._pool, inputs.rows, request, self.limits)
 
@@ -176,3 +188,16 @@ class DataPlane:
                     f"{what} {text[:40]!r} is not allowed; "
                     f"expected at most {self.limits.name_length} printable characters"
                 )
+
+
+def _log_answer(response: InferResponse, ticket: Ticket, ns: int) -> None:
+    timings = ticket.timings
+    log.debug(
+        "%s:%s answered %d rows in %.2f ms, of which %.2f ms queued; its pass had %d rows",
+        response.model,
+        response.version,
+        len(ticket.rows),
+        ns / 1e6,
+        timings.queue_ns / 1e6,
+        timings.batch_rows,
+    )

@@ -32,7 +32,10 @@ class Limits:
     rows: int = 1024
     """Rows (first axis) of one request."""
     text_bytes: int = MIB
-    """Bytes of all texts of one request; the preprocessing has a limit of its own for each."""
+    """Bytes of all texts, or rows of tables, of one request; the preprocessing has a limit of its own for each."""
+    decoded_bytes: int = 256 * MIB
+    """Bytes of what all encoded images or recordings of one request become: silence and plain colours shrink by a
+    thousand and more. The preprocessing has a limit of its own for each."""
     name_length: int = 256
     """Characters of a model name or version."""
     id_length: int = 256

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from headstock.digest import Digest
+from headstock.preprocess.reading import raw_inputs
 from headstock.records import Evidence, TensorSpec
 
 if TYPE_CHECKING:
@@ -23,9 +24,9 @@ class ModelDescription:
     number: int
     versions: tuple[int, ...]
     """All versions of the entry, newest first."""
-    raw_input: TensorSpec
+    raw_inputs: tuple[TensorSpec, ...]
     tensor_inputs: tuple[TensorSpec, ...]
-    """May be sent, together, instead of the raw input."""
+    """May be sent, together, instead of the raw inputs; empty where answers point into a text."""
     outputs: tuple[TensorSpec, ...]
     backbone: Digest
     family: str
@@ -49,8 +50,8 @@ def describe(catalogue: Catalogue, model: LoadedModel) -> ModelDescription:
         name=model.name,
         number=model.number,
         versions=tuple(v.number for v in catalogue.versions(model.name)),
-        raw_input=preprocessor.raw_input,
-        tensor_inputs=preprocessor.tensor_inputs,
+        raw_inputs=raw_inputs(preprocessor, model.reads),
+        tensor_inputs=preprocessor.tensor_inputs if model.reads == "any" else (),
         outputs=model.outputs,
         backbone=backbone,
         family=model.backbone.identity.family,

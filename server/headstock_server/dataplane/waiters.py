@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from headstock.errors import HeadstockError
 
 if TYPE_CHECKING:
-    from headstock_server.scheduler import Floats, Scheduler, Ticket
+    from headstock_server.scheduler import Outputs, Scheduler, Ticket
 
 
 class Waiters:
@@ -23,8 +23,8 @@ class Waiters:
         """What the scheduler calls once for each finished batch, from any thread."""
         self._loop.call_soon_threadsafe(_wake, tickets)
 
-    async def run(self, scheduler: Scheduler, ticket: Ticket) -> Floats:
-        """Submit the ticket and wait for its raw outputs [n, out]; cancelling frees the rows that still wait."""
+    async def run(self, scheduler: Scheduler, ticket: Ticket) -> Outputs:
+        """Submit the ticket and wait for its raw outputs; cancelling frees the rows that still wait."""
         ticket.context = future = self._loop.create_future()
         scheduler.submit(ticket)
         try:

@@ -33,6 +33,7 @@ class LoadedBackbone:
         """False if its rows must run alone: no isolation certificate, or not for this execution provider."""
         self.profile = self._profiled(options)
         self.budget = self._budget(options)
+        self._taps = {tap.name: tap for tap in servable.identity.taps}
         self._banks: dict[tuple[str, int], HeadBank] = {}
         self._lock = threading.Lock()
 
@@ -71,6 +72,11 @@ class LoadedBackbone:
     def infer(self, feeds: Mapping[str, Array], taps: Sequence[str]) -> Mapping[str, Floats]:
         """The asked taps and no others."""
         return dict(zip(taps, self._graph.run(feeds, taps), strict=True))
+
+    def positions(self, tap: str, rows: Sequence[Row]) -> Sequence[int] | None:
+        """How many positions of that tap are each row's own; None where all rows have the same."""
+        found = self._taps[tap]
+        return [found.positions(row.steps) for row in rows] if found.ragged else None
 
     def _profiled(self, options: EngineOptions) -> profile.Profile:
         if options.token_budget is not None or not self.shared:

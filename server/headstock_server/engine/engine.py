@@ -7,8 +7,11 @@ import weakref
 
 import numpy as np
 
+from headstock import postprocess
 from headstock.digest import Digest
 from headstock.errors import Corrupt, DigestMismatch, Unsupported
+from headstock.preprocess.reading import text_reader
+from headstock.records import Tap
 from headstock.servable import ServableBackbone, ServableModel, load_linear
 from headstock_server.engine.backbone import LoadedBackbone
 from headstock_server.engine.graph_head import GraphHead
@@ -45,17 +48,15 @@ class Engine:
             raise Corrupt(
                 f"the head of {servable.version} reads {head.width} features; tap {tap.name!r} has {tap.width}"
             )
+        _check_fits(servable, tap)
         backbone = self._backbone(servable.backbone)
+        if postprocess.reads(head.postprocess) != "any":
+            text_reader(backbone.preprocessor)
         if head.form == "graph":
             group: HeadGroup = GraphHead(
                 head.tap, servable.parameters, device=self.options.device, threads=self.options.threads
             )
             return LoadedModel(servable, backbone, group, 0)
-        if len(tap.shape) != 2:
-            raise Unsupported(
-                f"the linear head of {servable.version} reads tap {tap.name!r} of shape {list(tap.shape)}; "
-                "expected a tap with one vector per row, such as 'mean' or 'cls'"
-            )
         weight, bias = load_linear(servable.parameters)
         if weight.shape != (head.width, head.out) or not (
             np.isfinite(weight).all() and np.isfinite(bias).all()
@@ -92,3 +93,16 @@ class Engine:
 
     def __repr__(self) -> str:
         return f"Engine(device={self.options.device!r}, backbones={self.backbones()})"
+
+
+def _check_fits(servable: ServableModel, tap: Tap) -> None:
+    """Raise `Unsupported` for a head that cannot answer from this tap what its postprocessing makes of it."""
+    head = servable.head
+    # A graph may make one vector of many; a linear map answers once for every vector that it gets.
+    made_by_linear = "per position" if tap.ragged else "per row" if len(tap.shape) == 2 else "per place"
+    wanted = "per position" if postprocess.per_position(head.postprocess) else "per row"
+    if head.form == "linear" and made_by_linear != wanted:
+        raise Unsupported(
+            f"the linear head of {servable.version} reads tap {tap.name!r} of shape {list(tap.shape)} and so answers "
+            f"{made_by_linear}; its postprocessing {head.postprocess.get('kind')!r} takes one answer {wanted}"
+        )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+
 from headstock.errors import FailedPrecondition
 from headstock.graph import Device, Graph
 from headstock_server.scheduler.contract import Floats, Slots
@@ -23,7 +25,18 @@ class GraphHead:
             )
 
     def run(self, features: Floats, slots: Slots) -> Floats:
-        """Outputs [n, out] of features [n, ..., width]."""
+        """Outputs [n, ...] of features [n, ..., width]."""
+        if features.ndim == 2:
+            return self._run(features)
+        # Maps row by row: what is computed of one is large, and its bits must not depend on its neighbours.
+        return np.concatenate([self._run(features[i : i + 1]) for i in range(len(features))])
+
+    def run_alone(self, features: Floats, slot: int) -> Floats:
+        """Outputs of one row [positions, width], without its batch axis."""
+        outputs: Floats = self._run(features[None])[0]
+        return outputs
+
+    def _run(self, features: Floats) -> Floats:
         return self._graph.run({self._graph.inputs[0]: features}, self._graph.outputs)[0]
 
     def __repr__(self) -> str:

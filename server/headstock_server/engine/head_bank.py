@@ -81,6 +81,15 @@ class HeadBank:
             products[mine] = np.matmul(rows[mine], weights[slot])
         return self._finished(products, biases[slots])
 
+    def run_alone(self, features: Floats, slot: int) -> Floats:
+        """Outputs [positions, out] of one row [positions, width].
+
+        The product's shape is the row's own, so its bits do not depend on any neighbour.
+        """
+        weights, biases = self._arrays
+        outputs: Floats = np.matmul(np.ascontiguousarray(features), weights[slot]) + biases[slot]
+        return outputs
+
     @staticmethod
     def _finished(products: Floats, biases: Floats) -> Floats:
         outputs: Floats = products[:, 0] + biases

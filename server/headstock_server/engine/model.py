@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from headstock import postprocess
 from headstock.digest import Digest
-from headstock.records import HeadIdentity, TensorSpec, Version
+from headstock.records import HeadIdentity, Reads, TensorSpec, Version
 from headstock.servable import ServableModel
 from headstock_server.engine.backbone import LoadedBackbone
 from headstock_server.scheduler.contract import HeadGroup
@@ -25,6 +25,7 @@ class LoadedModel:
         "head",
         "head_digest",
         "outputs",
+        "reads",
         "slot",
         "version",
     )
@@ -41,6 +42,8 @@ class LoadedModel:
         self.aliases: tuple[str, ...] = ()
         """Aliases that point here now; replaced whole when they move."""
         self.outputs: tuple[TensorSpec, ...] = postprocess.outputs(servable.head.postprocess)
+        self.reads: Reads = postprocess.reads(servable.head.postprocess)
+        """What its raw input must be."""
 
     @property
     def name(self) -> str:

@@ -10,7 +10,7 @@ from headstock_server.scheduler.statistics import (
     ModelStatistics,
     SchedulerStatistics,
 )
-from headstock_server.scheduler.ticket import Ticket, Timings
+from headstock_server.scheduler.ticket import Outputs, Ticket, Timings
 
 __all__ = [
     "Backbone",
@@ -22,6 +22,7 @@ __all__ = [
     "LaneKey",
     "Model",
     "ModelStatistics",
+    "Outputs",
     "Scheduler",
     "SchedulerOptions",
     "SchedulerStatistics",

@@ -46,6 +46,12 @@ class Backbone(Protocol):
     def infer(self, feeds: Mapping[str, Array], taps: Sequence[str]) -> Mapping[str, Floats]:
         """The asked taps and no others, first axis the row. Raises whatever the runtime raises."""
 
+    def positions(self, tap: str, rows: Sequence[Row]) -> Sequence[int] | None:
+        """How many positions of a tap [n, positions, width] are each row's own; None where all rows have the same.
+
+        What stands behind them in a pass is padding and belongs to nobody.
+        """
+
 
 class HeadGroup(Protocol):
     """Heads that are computed in one call."""
@@ -59,6 +65,9 @@ class HeadGroup(Protocol):
 
         A row's bits must not depend on the other rows.
         """
+
+    def run_alone(self, features: Floats, slot: int) -> Floats:
+        """Outputs [out] or [positions, out] of one row [positions, width] of a tap whose rows differ in length."""
 
 
 class Model(Protocol):

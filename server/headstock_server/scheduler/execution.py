@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,9 +11,10 @@ import numpy as np
 from headstock.errors import HeadstockError, InvalidInput
 from headstock_server.scheduler.contract import Floats, HeadGroup
 from headstock_server.scheduler.lane import Pass
+from headstock_server.scheduler.ticket import Outputs
 
-Values = list[Floats | HeadstockError]
-"""Per row of the pass: outputs [1, out], or why there are none."""
+Values = list[Outputs | HeadstockError]
+"""Per row of the pass: its outputs, or why there are none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +43,14 @@ def execute(work: Pass) -> Executed:
             raise HeadstockError(
                 f"taps have {[len(features[t]) for t in taps]} rows for {len(work.rows)} rows in"
             )
+        lengths = _lengths(work, features)
     except Exception as error:
         if len(work.rows) > 1:
             return _one_by_one(work, start)
         return Executed(
             [_failure(work, 0, "the backbone failed", error)], 0, time.monotonic_ns() - start, padded
         )
-    values = _heads(work, features)
+    values = _heads(work, features, lengths)
     return Executed(values, collated - start, time.monotonic_ns() - collated, padded)
 
 
@@ -64,23 +66,41 @@ def _one_by_one(work: Pass, start: int) -> Executed:
     return Executed(values, input_ns, time.monotonic_ns() - start - input_ns, padded, reran=True)
 
 
-def _heads(work: Pass, features: Mapping[str, Floats]) -> Values:
+def _lengths(work: Pass, features: Mapping[str, Floats]) -> Mapping[str, Sequence[int]]:
+    """Each row's own positions, for taps on which rows differ in them."""
+    lengths: dict[str, Sequence[int]] = {}
+    for tap, block in features.items():
+        # Most heads stand on vectors, and this is on every request's way.
+        own = work.backbone.positions(tap, work.rows) if block.ndim > 2 else None
+        if own is not None:
+            if max(own) > block.shape[1]:
+                raise HeadstockError(
+                    f"tap {tap!r} has {block.shape[1]} positions; a row should have {max(own)}"
+                )
+            lengths[tap] = own
+    return lengths
+
+
+def _heads(work: Pass, features: Mapping[str, Floats], lengths: Mapping[str, Sequence[int]]) -> Values:
     values: Values = [_UNANSWERED] * len(work.tickets)
     groups: dict[HeadGroup, list[int]] = {}
     for i, ticket in enumerate(work.tickets):
         groups.setdefault(ticket.model.group, []).append(i)
     for group, members in groups.items():
         block = features[group.tap]
-        if block.ndim == 2:
-            # Longer taps may hold anything where the padding is; their heads' outputs are checked instead.
-            members = _finite_rows(work, block, members, values)
+        if group.tap in lengths:
+            own = [row[:length] for row, length in zip(block, lengths[group.tap], strict=True)]
+            for i in _finite_rows(work, own, members, values):
+                values[i] = _alone(work, group, own[i], i)
+            continue
+        members = _finite_rows(work, block, members, values)
         if members:
             _group(work, group, block if len(members) == len(block) else block[members], members, values)
     return values
 
 
-def _finite_rows(work: Pass, block: Floats, members: list[int], values: Values) -> list[int]:
-    if np.isfinite(block).all():
+def _finite_rows(work: Pass, block: Floats | list[Floats], members: list[int], values: Values) -> list[int]:
+    if not isinstance(block, list) and np.isfinite(block).all():
         return members
     sound = [bool(np.isfinite(row).all()) for row in block]
     for i in members:
@@ -111,6 +131,17 @@ def _group(work: Pass, group: HeadGroup, block: Floats, members: list[int], valu
         values[i] = outputs[j : j + 1]
         if not everything and not np.isfinite(outputs[j]).all():
             values[i] = _failure(work, i, "the head's outputs are not finite", None)
+
+
+def _alone(work: Pass, group: HeadGroup, features: Floats, i: int) -> Outputs | HeadstockError:
+    """Outputs of row `i`, whose own positions [positions, width] are `features`."""
+    try:
+        outputs = group.run_alone(features, work.tickets[i].model.slot)
+    except Exception as error:
+        return _failure(work, i, "the head failed", error)
+    if not np.isfinite(outputs).all():
+        return _failure(work, i, "the head's outputs are not finite", None)
+    return [outputs] if outputs.ndim > 1 else outputs[None]
 
 
 def _failure(work: Pass, i: int, what: str, cause: Exception | None) -> HeadstockError:

@@ -10,9 +10,10 @@ import numpy as np
 from headstock.preprocess import Row
 from headstock_server.scheduler import policy
 from headstock_server.scheduler.contract import Backbone, LaneKey
+from headstock_server.scheduler.fairness import Shares
 from headstock_server.scheduler.ticket import Ticket
 
-_LENGTH, _DUE, _DEADLINE, _ARRIVAL, _DEAD, _OWNER, _INDEX = range(7)
+_LENGTH, _DUE, _DEADLINE, _ARRIVAL, _DEAD, _OWNER, _INDEX, _SHARE = range(8)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,22 +48,23 @@ class Picked:
 class Lane:
     """Waiting rows of one backbone, oldest first. Not thread-safe: the device's picking lock guards it."""
 
-    __slots__ = ("_columns", "_next_owner", "_tickets", "key", "patience_ns", "size")
+    __slots__ = ("_columns", "_next_owner", "_shares", "_tickets", "key", "patience_ns", "size")
 
     def __init__(self, key: LaneKey, patience_ns: int) -> None:
         self.key = key
         self.patience_ns = patience_ns
         self.size = 0
-        self._columns = np.zeros((7, 64), np.int64)
+        self._columns = np.zeros((8, 64), np.int64)
         self._tickets: dict[int, Ticket] = {}
         self._next_owner = 0
+        self._shares = Shares()
 
     def admit(self, ticket: Ticket) -> None:
         """Queue all rows of a submitted ticket."""
         count = len(ticket.rows)
         start, stop = self.size, self.size + count
         if stop > self._columns.shape[1]:
-            grown = np.zeros((7, max(stop, 2 * self._columns.shape[1])), np.int64)
+            grown = np.zeros((8, max(stop, 2 * self._columns.shape[1])), np.int64)
             grown[:, :start] = self._columns[:, :start]
             self._columns = grown
         arrival = ticket.timings.submitted_ns
@@ -71,8 +73,9 @@ class Lane:
         owner = self._next_owner
         self._next_owner += 1
         columns = self._columns
+        share = self._shares.place(ticket.tenant, ticket.model.name, ticket.priority)
         if count == 1:
-            columns[:, start] = (ticket.rows[0].length, due, deadline, arrival, 0, owner, 0)
+            columns[:, start] = (ticket.rows[0].length, due, deadline, arrival, 0, owner, 0, share)
         else:
             new = columns[:, start:stop]
             new[_LENGTH] = [row.length for row in ticket.rows]
@@ -80,6 +83,7 @@ class Lane:
             before = np.cumsum(new[_LENGTH]) - new[_LENGTH]
             new[_DUE] = due + (before * ticket.model.backbone.token_ns).astype(np.int64)
             new[_DEADLINE], new[_ARRIVAL], new[_DEAD], new[_OWNER] = deadline, arrival, 0, owner
+            new[_SHARE] = share
             new[_INDEX] = np.arange(count)
         self._tickets[owner] = ticket
         ticket.owner, ticket.waiting = owner, count
@@ -108,10 +112,15 @@ class Lane:
             return Picked()
         columns = self._columns[:, : self.size]
         waiting = policy.Waiting(
-            columns[_LENGTH], columns[_DUE], columns[_DEADLINE], columns[_ARRIVAL], columns[_DEAD]
+            columns[_LENGTH],
+            columns[_DUE],
+            columns[_DEADLINE],
+            columns[_ARRIVAL],
+            columns[_DEAD],
+            columns[_SHARE],
         )
         backbone = next(iter(self._tickets.values())).model.backbone
-        selection = policy.select(waiting, backbone.budget, now, max_delay)
+        selection = policy.select(waiting, backbone.budget, now, max_delay, self._shares.standing())
         dropped = len(selection.expired) + len(selection.dead)
         leaving = selection.rows
         if dropped:
@@ -121,6 +130,10 @@ class Lane:
         tokens = int(columns[_LENGTH, leaving].sum())
         owners = columns[_OWNER, leaving].tolist()
         indices = columns[_INDEX, leaving].tolist()
+        if len(leaving) == self.size:
+            self._shares.rest()
+        elif len(selection.rows):
+            self._shares.charge(columns[_SHARE, selection.rows], columns[_LENGTH, selection.rows])
         self._remove(leaving)
         tickets = [self._leave(owner) for owner in owners]
         run, late = len(selection.rows), len(selection.rows) + len(selection.expired)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +12,10 @@ import numpy.typing as npt
 from headstock.errors import HeadstockError
 from headstock.preprocess import Row
 from headstock_server.scheduler.contract import Model
+
+Floats = npt.NDArray[np.float32]
+Outputs: TypeAlias = Floats | list[Floats]
+"""Raw head outputs: [n, ...], or a list of one array [positions, out] per row where rows differ in length."""
 
 
 class Timings:
@@ -45,11 +49,18 @@ class Ticket:
     scheduler's until the ticket is delivered. A cancelled ticket is never delivered.
     """
 
-    __slots__ = ("_cancelled", "_on_cancel", "context", "deadline", "model", "outputs", "owner", "remaining", "result",
-                 "rows", "timings", "waiting")  # fmt: skip
+    __slots__ = ("_cancelled", "_on_cancel", "context", "deadline", "model", "outputs", "owner", "priority", "remaining",
+                 "result", "rows", "tenant", "timings", "waiting")  # fmt: skip
 
     def __init__(
-        self, model: Model, rows: list[Row], deadline: float | None = None, context: Any = None
+        self,
+        model: Model,
+        rows: list[Row],
+        deadline: float | None = None,
+        context: Any = None,
+        *,
+        tenant: str = "",
+        priority: int = 0,
     ) -> None:
         self.model = model
         self.rows = rows
@@ -57,10 +68,14 @@ class Ticket:
         """`time.monotonic()` seconds after which nobody wants the answer."""
         self.context = context
         """The caller's own, e.g. a future; the scheduler does not look at it."""
-        self.result: npt.NDArray[np.float32] | HeadstockError | None = None
-        """Raw head outputs [n, out], or why there are none; None until delivered."""
+        self.tenant = tenant
+        """Who asks; tenants take turns."""
+        self.priority = priority
+        """1 is the highest, larger numbers are lower, 0 is the default and lowest."""
+        self.result: Outputs | HeadstockError | None = None
+        """Raw head outputs of all rows, or why there are none; None until delivered."""
         self.timings = Timings()
-        self.outputs: npt.NDArray[np.float32] | None = None
+        self.outputs: Outputs | None = None
         self.remaining = len(rows)
         """Rows that have no outputs yet."""
         self.owner = -1
@@ -88,13 +103,13 @@ class Ticket:
         if self._cancelled:
             on_cancel(self)
 
-    def answer(self, row: int, values: npt.NDArray[np.float32]) -> bool:
-        """Store one row's outputs [1, out]; True when it was the last one missing."""
+    def answer(self, row: int, values: Outputs) -> bool:
+        """Store one row's outputs, [1, ...] or a list of one array; True when it was the last one missing."""
         if self.remaining == 1 and self.outputs is None:
             self.outputs = values
         else:
             if self.outputs is None:
-                self.outputs = np.empty((len(self.rows), values.shape[1]), np.float32)
+                self.outputs = _room(len(self.rows), values)
             self.outputs[row] = values[0]
         self.remaining -= 1
         return self.remaining == 0
@@ -108,3 +123,10 @@ class Ticket:
             else "answered"
         )
         return f"Ticket({self.model.name}:{self.model.number}, rows={len(self.rows)}, {state})"
+
+
+def _room(rows: int, values: Outputs) -> Outputs:
+    """Where the outputs of that many rows like `values` go."""
+    return (
+        list(values) * rows if isinstance(values, list) else np.empty((rows, *values.shape[1:]), np.float32)
+    )

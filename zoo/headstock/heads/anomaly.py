@@ -36,9 +36,7 @@ class AnomalyHead(HeadType):
         """INT64 [n]: 0 for normal rows (see `NORMAL`), 1 for anomalies. At least two normal rows are needed."""
         import numpy as np
 
-        cells = [
-            "" if cell is None or cell != cell else str(cell).strip().lower() for cell in columns["label"]
-        ]
+        cells = ["" if cell is None or cell != cell else str(cell).strip().lower() for cell in columns["label"]]
         values = np.array([cell not in NORMAL for cell in cells], np.int64)
         if (values == 0).sum() < 2:
             raise InvalidInput(
@@ -54,12 +52,8 @@ class AnomalyHead(HeadType):
 
         _check(options, "neighbourhood", lambda v: type(v) is int and v in (1, 3, 5, 7), "1, 3, 5 or 7")
         _check(options, "share", lambda v: isinstance(v, float) and 0 < v <= 1, "a share above 0, at most 1")
-        _check(
-            options, "most", lambda v: type(v) is int and 1 <= v <= 100_000, "a whole number from 1 to 100000"
-        )
-        _check(
-            options, "quantile", lambda v: isinstance(v, float) and 0 < v <= 1, "a share above 0, at most 1"
-        )
+        _check(options, "most", lambda v: type(v) is int and 1 <= v <= 100_000, "a whole number from 1 to 100000")
+        _check(options, "quantile", lambda v: isinstance(v, float) and 0 < v <= 1, "a share above 0, at most 1")
         return MemoryBank(width, targets.values == 0, **options)
 
     def loss(self, head: torch.nn.Module, batch: Batch) -> torch.Tensor:

@@ -72,9 +72,7 @@ class EmbeddingHead(HeadType):
         """Vectors of length 1."""
         width = self._width(options)
         if width == 0:
-            raise InvalidInput(
-                "option width is 0 where the real width is needed; pass options through resolve_options"
-            )
+            raise InvalidInput("option width is 0 where the real width is needed; pass options through resolve_options")
         return {"kind": "embedding", "width": width, "normalise": True}
 
     def _width(self, options: Mapping[str, Any]) -> int:

@@ -23,9 +23,7 @@ def encode_labels(column: Sequence[Any], labels: Sequence[str] | None, purpose: 
     if not names:
         raise InvalidInput(f"there are no rows; {purpose} needs rows of at least two labels")
     if empty := [i for i, name in enumerate(names, 1) if not name]:
-        raise InvalidInput(
-            f"the label is empty in {_rows(empty)}", fix="fill in the labels or remove these rows"
-        )
+        raise InvalidInput(f"the label is empty in {_rows(empty)}", fix="fill in the labels or remove these rows")
     known = sorted(set(names)) if labels is None else list(labels)
     if strange := [i for i, name in enumerate(names, 1) if name not in set(known)]:
         raise InvalidInput(f"label {names[strange[0] - 1]!r} in {_rows(strange)} is not one of {known}")
@@ -43,9 +41,7 @@ def encode_label_sets(column: Sequence[Any], labels: Sequence[str] | None) -> Ta
     """
     sets = _label_sets(column)
     if not sets:
-        raise InvalidInput(
-            "there are no rows; a multi-label classifier needs rows of at least two label sets"
-        )
+        raise InvalidInput("there are no rows; a multi-label classifier needs rows of at least two label sets")
     known = sorted({name for names in sets for name in names}) if labels is None else list(labels)
     for row, names in enumerate(sets, 1):
         if strange := [name for name in names if name not in set(known)]:

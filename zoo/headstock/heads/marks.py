@@ -109,13 +109,7 @@ def _span(item: Any, row: int) -> Mark:
     values = [item.get(key) for key in ("start", "end", "label")] if isinstance(item, dict) else item
     if isinstance(values, (list, tuple)) and len(values) == 3:
         start, end, label = values
-        if (
-            type(start) is int
-            and type(end) is int
-            and 0 <= start < end
-            and isinstance(label, str)
-            and label.strip()
-        ):
+        if type(start) is int and type(end) is int and 0 <= start < end and isinstance(label, str) and label.strip():
             return Mark(start, end, label.strip())
     raise InvalidInput(
         f'row {row} has the span {item!r}; expected {{"start": 0, "end": 4, "label": "TYPE"}} with start before end'

@@ -28,11 +28,7 @@ class PrototypeHead(ClassificationHead):
         from headstock.heads.prototypes import Prototypes
 
         temperature = options.get("temperature", 0.0)
-        if (
-            isinstance(temperature, bool)
-            or not isinstance(temperature, (int, float))
-            or not 0 <= temperature < 1e30
-        ):
+        if isinstance(temperature, bool) or not isinstance(temperature, (int, float)) or not 0 <= temperature < 1e30:
             raise InvalidInput(f"option temperature is {temperature!r}; expected a number of at least 0")
         return Prototypes(width, targets.values, len(targets.labels), float(temperature))
 

@@ -49,7 +49,7 @@ class QuestionAnsweringHead(PositionHead):
         """Answers of each row: a text, or SQuAD's `{"text": [...], "answer_start": [...]}`; empty for no answer."""
         rows = [Answered(_answers(cell, row)) for row, cell in enumerate(columns["answer"], 1)]
         if not any(row.answers for row in rows):
-            raise InvalidInput(f"none of the {len(rows)} rows has an answer", fix="check --answer-column")
+            raise InvalidInput(f"none of the {len(rows)} rows has an answer", fix="check --column answer=NAME")
         return Targets(objects(rows))
 
     def align(self, targets: Targets, contexts: Sequence[Mapping[str, Any] | None]) -> Targets:
@@ -94,9 +94,7 @@ class QuestionAnsweringHead(PositionHead):
         if batch.mask is None:
             raise TypeError("this is a bug: a batch of contexts has no mask")
         logits = head(batch.features).masked_fill(~batch.mask[:, :, None], -torch.inf)
-        total = torch.nn.functional.cross_entropy(
-            logits, batch.targets, ignore_index=IGNORED, reduction="sum"
-        )
+        total = torch.nn.functional.cross_entropy(logits, batch.targets, ignore_index=IGNORED, reduction="sum")
         return total / (batch.targets != IGNORED).sum().clamp(min=1)
 
     def metrics(self, outputs: Sequence[np.ndarray], targets: Targets, seed: int) -> Sequence[Metric]:
@@ -134,9 +132,7 @@ def _answers(cell: Any, row: int) -> tuple[tuple[str, int | None], ...]:
             raise InvalidInput(
                 f'the answer of row {row} is {cell!r:.80}; expected {{"text": ["..."], "answer_start": [0]}}'
             )
-        return tuple(
-            (str(text), int(start)) for text, start in zip(texts, starts, strict=True) if str(text).strip()
-        )
+        return tuple((str(text), int(start)) for text, start in zip(texts, starts, strict=True) if str(text).strip())
     text = "" if cell is None else str(cell).strip()
     return ((text, None),) if text else ()
 

@@ -34,9 +34,7 @@ class SpeechRecognitionHead(PositionHead):
             )
         alphabet = sorted(set("".join(said))) if labels is None else list(labels)
         if labels is None and len(set(said)) < 2:
-            raise InvalidInput(
-                f"all {len(said)} rows have the same transcript; speech recognition needs several"
-            )
+            raise InvalidInput(f"all {len(said)} rows have the same transcript; speech recognition needs several")
         index = {character: i for i, character in enumerate(alphabet)}
         for row, text in enumerate(said, 1):
             if strange := [character for character in text if character not in index]:
@@ -52,9 +50,7 @@ class SpeechRecognitionHead(PositionHead):
         import torch
 
         longest = max(map(len, targets.values))
-        return torch.tensor(
-            [[*row, *[NOTHING] * (longest - len(row))] for row in targets.values], dtype=torch.int64
-        )
+        return torch.tensor([[*row, *[NOTHING] * (longest - len(row))] for row in targets.values], dtype=torch.int64)
 
     def loss(self, head: torch.nn.Module, batch: Batch) -> torch.Tensor:
         """Negative log-likelihood per character, in nats; rows with too few frames for their transcript count 0."""

@@ -48,15 +48,11 @@ class TokenClassificationHead(PositionHead):
         if not found:
             raise InvalidInput(
                 f"none of the {len(marks)} rows marks a span; token classification needs some to learn from",
-                fix="check --spans-column",
+                fix="check --column spans=NAME",
             )
-        known = (
-            list(labels) if labels is not None else ["O", *(f"{b}-{name}" for name in found for b in "BI")]
-        )
+        known = list(labels) if labels is not None else ["O", *(f"{b}-{name}" for name in found for b in "BI")]
         if strange := [name for name in found if f"B-{name}" not in known]:
-            raise InvalidInput(
-                f"type {strange[0]!r} is not one of {sorted({k[2:] for k in known if k != 'O'})}"
-            )
+            raise InvalidInput(f"type {strange[0]!r} is not one of {sorted({k[2:] for k in known if k != 'O'})}")
         return Targets(objects(marks), tuple(known))
 
     def align(self, targets: Targets, contexts: Sequence[Mapping[str, Any] | None]) -> Targets:

@@ -66,11 +66,7 @@ def multi_label(
     rankings = [Ranking(scores[:, i], truth[:, i]) for i in range(labels) if truth[:, i].any()]
 
     def mean_precision(weights: Floats) -> Floats:
-        found = (
-            np.stack([ranking.auprc(weights) for ranking in rankings])
-            if rankings
-            else np.zeros((1, len(weights)))
-        )
+        found = np.stack([ranking.auprc(weights) for ranking in rankings]) if rankings else np.zeros((1, len(weights)))
         means: Floats = found.mean(axis=0)
         return means
 
@@ -93,9 +89,7 @@ def _of_confusion(
     cells, counts = np.unique(truth * classes + predicted, return_counts=True)
     rng, n = np.random.default_rng(seed), some_rows(truth)
     true_class, predicted_class = cells // classes, cells % classes
-    draws = np.concatenate([counts[None, :], rng.multinomial(n, counts / n, size=RESAMPLES)]).astype(
-        np.float64
-    )
+    draws = np.concatenate([counts[None, :], rng.multinomial(n, counts / n, size=RESAMPLES)]).astype(np.float64)
     figures = figure(draws, true_class, predicted_class, classes)
     low, high = np.percentile(figures[1:], [2.5, 97.5])
     value = float(figures[0])

@@ -27,9 +27,7 @@ def wilson(name: str, hits: int, n: int) -> Metric:
     share, z2 = hits / n, _Z * _Z
     centre = (share + z2 / (2 * n)) / (1 + z2 / n)
     half = _Z / (1 + z2 / n) * float(np.sqrt(share * (1 - share) / n + z2 / (4 * n * n)))
-    return Metric(
-        name, share, max(0.0, min(centre - half, share)), min(1.0, max(centre + half, share)), "wilson"
-    )
+    return Metric(name, share, max(0.0, min(centre - half, share)), min(1.0, max(centre + half, share)), "wilson")
 
 
 def bootstrap_mean(name: str, values: npt.NDArray[np.floating], seed: int) -> Metric:
@@ -45,9 +43,7 @@ def bootstrap_mean(name: str, values: npt.NDArray[np.floating], seed: int) -> Me
     return Metric(name, float(values.mean()), float(low), float(high), "bootstrap")
 
 
-def bootstrap(
-    name: str, figure: Callable[[Floats], Floats], n: int, seed: int, resamples: int = RESAMPLES
-) -> Metric:
+def bootstrap(name: str, figure: Callable[[Floats], Floats], n: int, seed: int, resamples: int = RESAMPLES) -> Metric:
     """A figure of `n` rows with a percentile bootstrap interval over rows.
 
     `figure` takes how often each row was drawn, [resamples, n], and gives [resamples]; its value is that of every row
@@ -59,9 +55,7 @@ def bootstrap(
     for start in range(0, resamples, block):
         rows = min(block, resamples - start)
         drawn = rng.integers(0, n, size=(rows, n)) + np.arange(rows)[:, None] * n
-        found.append(
-            figure(np.bincount(drawn.ravel(), minlength=rows * n).reshape(rows, n).astype(np.float64))
-        )
+        found.append(figure(np.bincount(drawn.ravel(), minlength=rows * n).reshape(rows, n).astype(np.float64)))
     low, high = np.percentile(np.concatenate(found), [2.5, 97.5])
     return Metric(name, value, min(float(low), value), max(float(high), value), "bootstrap")
 

@@ -28,6 +28,4 @@ def retrieval(vectors: npt.NDArray[np.floating], labels: Ints, seed: int) -> tup
     if not ranks:
         return Metric("recall_at_1", 0.0, 0.0, 1.0, "wilson"), Metric("mrr", 0.0, 0.0, 1.0, "bootstrap")
     found = np.array(ranks)
-    return wilson("recall_at_1", int((found == 1).sum()), len(found)), bootstrap_mean(
-        "mrr", 1.0 / found, seed
-    )
+    return wilson("recall_at_1", int((found == 1).sum()), len(found)), bootstrap_mean("mrr", 1.0 / found, seed)

@@ -28,9 +28,7 @@ def read_rows(preprocessor: Preprocessor, reads: Reads, raw: Sequence[Sequence[A
     if reads == "text":
         return reader.rows_with_text(raw[0])
     if len(raw[0]) != len(raw[1]):
-        raise InvalidInput(
-            f"there are {len(raw[0])} {PAIR[0]}s and {len(raw[1])} {PAIR[1]}s; expected equal numbers"
-        )
+        raise InvalidInput(f"there are {len(raw[0])} {PAIR[0]}s and {len(raw[1])} {PAIR[1]}s; expected equal numbers")
     return reader.rows_of_pairs(raw[0], raw[1])
 
 

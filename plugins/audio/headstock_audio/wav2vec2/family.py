@@ -82,8 +82,9 @@ class Wav2Vec2Family(BackboneFamily):
 
     def taps(self, module: torch.nn.Module) -> Sequence[Tap]:
         """`frames` [n, t, d] (one per 20 ms, zeros behind a row's end), `mean` [n, d] (over real frames)."""
-        width = cast("Wav2Vec2Backbone", module).width
-        return (Tap("frames", (-1, -1, width)), Tap("mean", (-1, width)))
+        backbone = cast("Wav2Vec2Backbone", module)
+        steps = tuple(zip(backbone.kernels, backbone.strides, strict=True))
+        return (Tap("frames", (-1, -1, backbone.width), steps), Tap("mean", (-1, backbone.width)))
 
     def inputs(self, module: torch.nn.Module) -> Sequence[TensorSpec]:
         """Samples FP32 and mask INT64, both [n, samples]."""
