@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib import metadata
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
@@ -54,7 +54,7 @@ def pull(
         host.plugin_of_family(family)
     with workdir(catalogue.settings.cache / "pull") as folder, catalogue.writing(f"pull {name}"):
         step(f"fetching {source}")
-        fetched = fetch(source, folder)
+        fetched = _with_plugins_words(fetch(source, folder), host)
         chosen = host.family(family) if family else host.family_for(fetched.files)
         step(f"loading with family {chosen.name}")
         module, identity, spec = _load(chosen, fetched)
@@ -69,6 +69,14 @@ def pull(
         details = _details(fetched, chosen, prepared, module, started, reused)
         step("publishing")
         return catalogue.publish(_publication(name, fetched, prepared, host, chosen, details))
+
+
+def _with_plugins_words(fetched: Fetched, host: PluginHost) -> Fetched:
+    """What plugins know about this source stands beside what the source itself says."""
+    from headstock.licences.plugin_statements import plugin_statements
+
+    said = plugin_statements(host.licence_records(), fetched.label)
+    return replace(fetched, statements=(*fetched.statements, *said))
 
 
 def _load(family: BackboneFamily, fetched: Fetched) -> tuple[torch.nn.Module, BackboneIdentity, PreprocessSpec]:

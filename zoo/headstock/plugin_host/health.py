@@ -1,15 +1,17 @@
-"""What happened when a plugin was last imported, remembered so that listings can say it without importing."""
+"""What became of a plugin when it was last imported, remembered for listings, and for when it is gone."""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import sys
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from headstock.errors import PluginError
 from headstock.plugin_host.manifest import Manifest
+from headstock.plugin_host.pins import Claim
 from headstock.settings import Settings
 
 
@@ -27,17 +29,14 @@ class Health:
     fix: str = ""
     fatal: bool = False
     """The import hung or killed the process: it is not tried again in ours until `headstock plugins check`."""
+    offers: Mapping[str, Collection[str]] = field(default_factory=dict)
+    """Kind of name (`family`, `head`, `command`) to the names that it had: who to ask for once it is uninstalled."""
 
 
 def recall(settings: Settings, manifest: Manifest) -> Health | None:
     """What is remembered of exactly this version of the plugin."""
-    try:
-        value = json.loads(_path(settings, manifest).read_bytes())
-        health = Health(**value)
-    except (OSError, ValueError, TypeError):
-        # A damaged record is no record: the next import writes a new one.
-        return None
-    return health if _key(health) == _key(_health(manifest)) else None
+    health = _read(_path(settings, manifest))
+    return health if health is not None and _key(health) == _key(_health(manifest)) else None
 
 
 def remember(settings: Settings, manifest: Manifest, error: PluginError | None = None, *, fatal: bool = False) -> None:
@@ -68,14 +67,41 @@ def forget(settings: Settings, manifest: Manifest) -> None:
         _path(settings, manifest).unlink(missing_ok=True)
 
 
+def former_owner(settings: Settings, claim: Claim, name: str, installed: Collection[str]) -> Health | None:
+    """The plugin that once offered `name` here and is not among the `installed` ones any more."""
+    for path in sorted(_folder(settings).glob("*.json")):
+        health = None if path.stem in installed else _read(path)
+        if health is not None and name in health.offers.get(claim, ()):
+            return health
+    return None
+
+
 def _health(manifest: Manifest) -> Health:
     python = f"{sys.implementation.cache_tag} {sys.prefix}"
-    return Health(manifest.distribution, manifest.version, manifest.digest, python)
+    offers = {
+        "family": [f.name for f in manifest.families],
+        "head": [h.name for h in manifest.heads],
+        "command": [c.name for c in manifest.commands],
+    }
+    return Health(manifest.distribution, manifest.version, manifest.digest, python, offers=offers)
 
 
 def _key(health: Health) -> tuple[str, str, str, str]:
     return health.distribution, health.version, health.manifest, health.python
 
 
+def _read(path: Path) -> Health | None:
+    try:
+        health = Health(**json.loads(path.read_bytes()))
+        return health if isinstance(health.offers, dict) else None
+    except (OSError, ValueError, TypeError):
+        # A damaged record is no record: the next import writes a new one.
+        return None
+
+
+def _folder(settings: Settings) -> Path:
+    return settings.cache / "plugins"
+
+
 def _path(settings: Settings, manifest: Manifest) -> Path:
-    return settings.cache / "plugins" / f"{manifest.name}.json"
+    return _folder(settings) / f"{manifest.name}.json"

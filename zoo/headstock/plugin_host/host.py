@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
+import re
 import threading
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from headstock.errors import Conflict, HeadstockError, NotFound, PluginError
+import pluggy
+
+from headstock.errors import Conflict, FailedPrecondition, HeadstockError, NotFound, PluginError
 from headstock.hookspecs import BackboneFamily, FinetuneCallback, HeadType, LicenceRecord, SourceFiles
 from headstock.plugin_host import health
 from headstock.plugin_host.claims import Claims, NameConflict, unknown
@@ -26,6 +29,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
+
+_PLUGGY = (1, 7)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +67,8 @@ class PluginHost:
     """
 
     def __init__(self, settings: Settings) -> None:
-        """Read every manifest; raises `InvalidInput` only for a damaged `config.toml`."""
+        """Read every manifest; raises `InvalidInput` for a damaged config.toml, `FailedPrecondition` for old pluggy."""
+        _require_pluggy()
         pins = read_pins(settings.home)
         self._settings = settings
         self._states = discover(settings, pins)
@@ -109,11 +115,11 @@ class PluginHost:
 
     def plugin_of_family(self, name: str) -> Manifest:
         """The plugin that offers a family; raises as `family` does, but imports nothing."""
-        return self._claims.owner("family", name)
+        return self._owner("family", name)
 
     def plugin_of_head(self, name: str) -> Manifest:
         """The plugin that offers a head type; raises as `head_type` does, but imports nothing."""
-        return self._claims.owner("head", name)
+        return self._owner("head", name)
 
     # ------------------------------------------------------------------------------------------- behaviour
     def family(self, name: str) -> BackboneFamily:
@@ -205,7 +211,20 @@ class PluginHost:
 
     # -------------------------------------------------------------------------------------------- internals
     def _offer(self, claim: Claim, name: str, hook: str) -> Any:
-        return self._offered(self._claims.owner(claim, name), hook)[name]
+        return self._offered(self._owner(claim, name), hook)[name]
+
+    def _owner(self, claim: Claim, name: str) -> Manifest:
+        try:
+            return self._claims.owner(claim, name)
+        except NotFound as error:
+            gone = health.former_owner(self._settings, claim, name, [s.name for s in self._states])
+            if gone is None:
+                raise
+            raise NotFound(
+                f"{claim} {name!r} was offered by distribution {gone.distribution} {gone.version}, "
+                "which is not installed any more",
+                fix=f"pip install {gone.distribution}=={gone.version}",
+            ) from error
 
     def _offered(self, manifest: Manifest, hook: str) -> dict[str, Any]:
         with self._lock:
@@ -271,6 +290,17 @@ def open_host(settings: Settings | None = None) -> PluginHost:
 @cache
 def _host(settings: Settings) -> PluginHost:
     return PluginHost(settings)
+
+
+def _require_pluggy() -> None:
+    found = re.match(r"(\d+)\.(\d+)", pluggy.__version__)
+    if found is None or (int(found[1]), int(found[2])) < _PLUGGY:
+        # Up to 1.6 a plugin that is refused for its second hook stays live with its first.
+        raise FailedPrecondition(
+            f"pluggy {pluggy.__version__} is installed; plugins are safe to refuse from "
+            f"{'.'.join(map(str, _PLUGGY))} on",
+            fix=f"pip install 'pluggy>={'.'.join(map(str, _PLUGGY))}'",
+        )
 
 
 def _may_read(model_types: tuple[str, ...], model_type: object) -> bool:

@@ -70,7 +70,7 @@ def _probe_once(manifest: Manifest, settings: Settings) -> None:
         raise _error(manifest, known.reason, f"headstock plugins check {manifest.name}")
     if manifest.distribution == _FIRST_PARTY or (known is not None and not known.reason):
         return
-    if reason := probe(manifest.module, settings.plugin_import_seconds):
+    if reason := probe(manifest.module, sorted(manifest.declared_hooks()), settings.plugin_import_seconds):
         error = _error(
             manifest, reason, f"pip uninstall {manifest.distribution}, or leave it out with HEADSTOCK_PLUGINS"
         )
@@ -103,7 +103,7 @@ def _hook_problem(manager: pluggy.PluginManager, module: ModuleType, manifest: M
 def _guard(manifest: Manifest, settings: Settings, doing: str) -> Iterator[None]:
     """Turn whatever a plugin raises into a `PluginError`, and keep what it prints off our standard output."""
     try:
-        with _stdout_to_stderr():
+        with stdout_to_stderr():
             yield
     except KeyboardInterrupt:
         raise
@@ -114,7 +114,8 @@ def _guard(manifest: Manifest, settings: Settings, doing: str) -> Iterator[None]
 
 
 @contextlib.contextmanager
-def _stdout_to_stderr() -> Iterator[None]:
+def stdout_to_stderr() -> Iterator[None]:
+    """Keep what the block prints, from Python or below it, off standard output, which may carry JSON."""
     # Both levels: `print` goes through sys.stdout, native code and child processes through descriptor 1.
     with contextlib.redirect_stdout(sys.stderr), contextlib.ExitStack() as stack:
         with contextlib.suppress(OSError, ValueError):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, TypeVar, get_args
 
 from headstock.errors import PluginError
@@ -80,10 +80,16 @@ def _by_name(plugin: LoadedPlugin, hook: str, kind: type[T], declared: Sequence[
         found[name] = result
     if set(found) != set(declared):
         raise plugin.fault(
-            f"its hook {hook}() returned {sorted(found)} but its manifest declares {sorted(declared)}",
+            f"its hook {hook}() returned {_some(found)} but its manifest declares {_some(declared)}",
             "make headstock.toml and the hook agree",
         )
     return found
+
+
+def _some(names: Collection[str]) -> str:
+    """The names in order, as many as a message can carry."""
+    shown = ", ".join(repr(name[:60]) for name in sorted(names)[:10])
+    return f"[{shown}]" if len(names) <= 10 else f"[{shown}, and {len(names) - 10} more]"
 
 
 def _unnamed(plugin: LoadedPlugin, hook: str, kind: type[T]) -> dict[str, T]:
