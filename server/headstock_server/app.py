@@ -7,17 +7,22 @@ import gc
 import logging
 import signal
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, closing
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from headstock.catalogue import Catalogue
 from headstock.errors import HeadstockError
 from headstock.settings import Settings
 from headstock_server.dataplane.infer import DataPlane
 from headstock_server.dataplane.limits import Limits
+from headstock_server.dataplane.log_settings import LogControl
+from headstock_server.dataplane.trace import Tracer
 from headstock_server.dataplane.waiters import Waiters
+from headstock_server.dataplane.zoo import ZooPlane
 from headstock_server.engine import Engine, EngineOptions
 from headstock_server.repository import Repository
+from headstock_server.repository.licence_gate import Mode
 from headstock_server.scheduler import Scheduler, SchedulerOptions
 from headstock_server.transport.bind import check_bind
 from headstock_server.transport.server import GrpcServer
@@ -31,6 +36,8 @@ class ServeOptions:
 
     bind: str = "127.0.0.1:8081"
     """`HOST:PORT` or `unix:PATH`; port 0 takes any free one."""
+    http: str = ""
+    """`HOST:PORT` for the protocol's REST form; empty for none."""
     insecure_bind: bool = False
     """Allow an address that other machines can reach."""
     models: Sequence[str] = ()
@@ -42,6 +49,12 @@ class ServeOptions:
     lame_duck: float = 0.3
     """Seconds for which new requests are refused in so many words before the port closes: what arrives at a closing
     gRPC server is cancelled without a reason, and watchers of the health need a moment to see it."""
+    allow_admin: bool = False
+    """Let callers load, unload, promote, roll back, and set logs and traces: this server does not ask who calls."""
+    trace_file: Path | None = None
+    """Where traces go once somebody asks for them; None can trace nothing."""
+    licences: Mode = "enforce"
+    """What follows from licence verdicts: what the policy says (`enforce`), warnings only, or nothing (`off`)."""
     engine: EngineOptions = field(default_factory=EngineOptions)
     scheduler: SchedulerOptions = field(default_factory=SchedulerOptions)
     limits: Limits = field(default_factory=Limits)
@@ -53,6 +66,8 @@ class Running:
 
     address: str
     """`HOST:PORT` with the real port."""
+    http_address: str
+    """The same for HTTP; empty if it is off."""
     plane: DataPlane
     scheduler: Scheduler
     repository: Repository
@@ -63,20 +78,36 @@ async def running(settings: Settings, options: ServeOptions | None = None) -> As
     """A server for as long as the block runs; leaving it drains: no new requests, every accepted one answered."""
     options = options or ServeOptions()
     check_bind(options.bind, insecure=options.insecure_bind)
+    if options.http:
+        check_bind(options.http, insecure=options.insecure_bind)
     loop = asyncio.get_running_loop()
     waiters = Waiters(loop)
-    with Catalogue.open(settings, create=False) as catalogue:
+    with closing(Tracer(options.trace_file)) as tracer, Catalogue.open(settings, create=False) as catalogue:
         repository = await loop.run_in_executor(None, _open_repository, catalogue, options)
         scheduler = Scheduler(waiters.deliver, options.scheduler)
-        plane = DataPlane(catalogue, repository, scheduler, waiters, options.limits)
+        plane = DataPlane(catalogue, repository, scheduler, waiters, options.limits, tracer)
+        zoo = ZooPlane(catalogue, repository, allowed=options.allow_admin)
+        log_control = LogControl()
+        after = AsyncExitStack()
         try:
-            server = GrpcServer(plane)
+            server = GrpcServer(plane, zoo, log_control)
             port = await server.start(options.bind)
-            yield Running(_address(options.bind, port), plane, scheduler, repository)
+            http_address = ""
+            if options.http:
+                # Only who serves HTTP needs its libraries.
+                from headstock_server.transport.rest import RestServer
+
+                rest = RestServer(plane)
+                after.push_async_callback(rest.stop)
+                http_address = _address(options.http, await rest.start(options.http))
+            yield Running(_address(options.bind, port), http_address, plane, scheduler, repository)
             await _drain(plane, server, options)
         finally:
+            await after.aclose()
             await loop.run_in_executor(None, scheduler.close)
             plane.close()
+            zoo.close()
+            log_control.close()
             await loop.run_in_executor(None, repository.close)
 
 
@@ -97,7 +128,13 @@ async def serve(settings: Settings, options: ServeOptions, announce: Callable[[s
 
 
 def _open_repository(catalogue: Catalogue, options: ServeOptions) -> Repository:
-    repository = Repository(catalogue, Engine(options.engine), options.models or None, strict=options.strict)
+    repository = Repository(
+        catalogue,
+        Engine(options.engine),
+        options.models or None,
+        strict=options.strict,
+        licences=options.licences,
+    )
     try:
         repository.start()
         repository.wait()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+from pathlib import Path
 from typing import Any
 
 import click
@@ -14,22 +15,53 @@ MIB = 1 << 20
 
 @click.command("serve")
 @click.option(
-    "--bind", default="127.0.0.1:8081", show_default=True, metavar="HOST:PORT", help="Port 0 takes any free one."
+    "--bind",
+    default="127.0.0.1:8081",
+    show_default=True,
+    metavar="HOST:PORT",
+    help="Port 0 takes any free one.",
 )
+@click.option("--http", default="", metavar="HOST:PORT", help="Serve the protocol's REST form there too.")
 @click.option("--insecure-bind", is_flag=True, help="Allow a --bind that other machines can reach, without encryption.")
 @click.option("--models", metavar="NAME,NAME", help="Serve these and no others.")
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
 @click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True, help="Threads of one pass.")
 @click.option("--runners", type=click.IntRange(min=1), default=1, show_default=True, help="Passes at one time.")
 @click.option(
-    "--max-queue-rows", type=click.IntRange(min=1), default=4096, show_default=True, help="Rows that may wait."
+    "--max-queue-rows",
+    type=click.IntRange(min=1),
+    default=4096,
+    show_default=True,
+    help="Rows that may wait.",
 )
 @click.option(
-    "--max-message-mib", type=click.IntRange(1, 1024), default=16, show_default=True, help="Largest request in MiB."
+    "--max-message-mib",
+    type=click.IntRange(1, 1024),
+    default=16,
+    show_default=True,
+    help="Largest request in MiB.",
+)
+@click.option(
+    "--allow-admin",
+    is_flag=True,
+    help="Let callers load, unload, promote and roll back models, and set logs and traces.",
+)
+@click.option(
+    "--trace-file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Append traces of requests to this file, once a caller with that permission turns them on.",
+)
+@click.option(
+    "--licences",
+    type=click.Choice(["enforce", "warn", "off"]),
+    default="enforce",
+    show_default=True,
+    help="What follows from licence verdicts: what policy.toml says, warnings only, or nothing.",
 )
 @click.option("--strict", is_flag=True, help="Do not start if a model cannot be loaded.")
 def serve(
     bind: str,
+    http: str,
     insecure_bind: bool,
     models: str | None,
     device: Any,
@@ -37,6 +69,9 @@ def serve(
     runners: int,
     max_queue_rows: int,
     max_message_mib: int,
+    allow_admin: bool,
+    trace_file: Path | None,
+    licences: Any,
     strict: bool,
 ) -> None:
     """Serve models over gRPC until SIGTERM.
@@ -54,9 +89,13 @@ def serve(
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     options = app.ServeOptions(
         bind=bind,
+        http=http,
         insecure_bind=insecure_bind,
         models=tuple(name.strip() for name in (models or "").split(",") if name.strip()),
         strict=strict,
+        licences=licences,
+        allow_admin=allow_admin,
+        trace_file=trace_file,
         engine=EngineOptions(device=device, threads=threads),
         scheduler=SchedulerOptions(runners=runners, queue_rows=max_queue_rows),
         limits=Limits(message_bytes=max_message_mib * MIB),

@@ -154,7 +154,7 @@ def test_errors_are_typed_and_say_what_to_do(
 
 def test_one_string_instead_of_a_list_is_refused(make: Any, toy_server: Running) -> None:
     """It would be read letter by letter."""
-    with make(toy_server.address) as client, pytest.raises(TypeError, match="expected a list of texts"):
+    with make(toy_server.address) as client, pytest.raises(TypeError, match="expected a list of samples"):
         client.classify("sentiment", "great")
 
 

@@ -43,15 +43,20 @@ def test_the_public_names_are_pinned() -> None:
     import headstock_client
 
     assert sorted(headstock_client.__all__) == [
+        "Anomaly",
+        "Answer",
         "AsyncClient",
         "BackboneStatistics",
         "Classification",
         "Client",
         "ClientError",
         "DeadlineExceeded",
+        "Entity",
         "FailedPrecondition",
         "InferResult",
         "InvalidRequest",
+        "Item",
+        "LabelSet",
         "ModelMetadata",
         "ModelState",
         "NotFound",
@@ -59,6 +64,7 @@ def test_the_public_names_are_pinned() -> None:
         "RetryPolicy",
         "ServerError",
         "TensorMetadata",
+        "Transcript",
         "Unavailable",
         "Unsupported",
     ]

@@ -30,6 +30,8 @@ CODES = {
     errors.AlreadyExists: "ALREADY_EXISTS",
     errors.Conflict: "ABORTED",
     errors.FailedPrecondition: "FAILED_PRECONDITION",
+    errors.PermissionDenied: "PERMISSION_DENIED",
+    errors.LicenceRefused: "PERMISSION_DENIED",
     errors.DigestMismatch: "FAILED_PRECONDITION",
     errors.Corrupt: "DATA_LOSS",
     errors.Exhausted: "RESOURCE_EXHAUSTED",

@@ -176,31 +176,14 @@ def test_a_pass_with_rows_of_two_models_is_counted_as_mixed(toy_server: Running)
 @pytest.mark.parametrize(
     "call",
     [
-        lambda c: c.load_model("sentiment"),
-        lambda c: c.unload_model("sentiment"),
         lambda c: c.get_system_shared_memory_status(),
         lambda c: c.register_system_shared_memory("r", "/key", 64),
         lambda c: c.get_cuda_shared_memory_status(),
-        lambda c: c.get_trace_settings(),
-        lambda c: c.get_log_settings(),
     ],
-    ids=["load", "unload", "shm status", "shm register", "cuda status", "trace", "log"],
+    ids=["shm status", "shm register", "cuda status"],
 )
 def test_what_is_not_offered_says_so(client: triton.InferenceServerClient, call) -> None:  # type: ignore[no-untyped-def]
     """UNIMPLEMENTED with the method's name and the reason."""
     with pytest.raises(InferenceServerException, match="is not offered by this server") as caught:
         call(client)
     assert caught.value.status() == "StatusCode.UNIMPLEMENTED"
-
-
-def test_streaming_says_what_to_send_instead(toy_server: Running) -> None:
-    """ModelStreamInfer is a stream of errors' first one."""
-    import grpc
-
-    from headstock.oip import open_inference_grpc_pb2 as pb
-    from headstock.oip.open_inference_grpc_pb2_grpc import GRPCInferenceServiceStub
-
-    with grpc.insecure_channel(toy_server.address) as channel, pytest.raises(grpc.RpcError) as caught:
-        list(GRPCInferenceServiceStub(channel).ModelStreamInfer(iter([pb.ModelInferRequest()])))
-    assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
-    assert "send ModelInfer calls" in caught.value.details()

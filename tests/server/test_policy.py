@@ -21,11 +21,11 @@ def waiting(
     deadline: Sequence[int] | None = None,
     dead: Sequence[int] | None = None,
     arrival: Sequence[int] | None = None,
+    share: Sequence[int] | None = None,
 ) -> Waiting:
     n = len(lengths)
     columns = [lengths, due or list(range(n)), deadline or [NEVER] * n, arrival or [0] * n, dead or [0] * n]
-    length, due_, deadline_, arrival_, dead_ = (np.array(c, np.int64) for c in columns)
-    return Waiting(length, due_, deadline_, arrival_, dead_)
+    return Waiting(*(np.array(column, np.int64) for column in [*columns, share or [0] * n]))
 
 
 @st.composite

@@ -144,7 +144,7 @@ def test_predict_reads_lines_from_standard_input(toy_settings: Settings) -> None
     "arguments, code, message",
     [
         (["predict", "sentimant", "x"], 1, "did you mean 'sentiment'"),
-        (["predict", "sentiment"], 2, "there is no text to ask about"),
+        (["predict", "sentiment"], 2, "there is nothing to ask about"),
         (["predict", "toy", "x"], 1, "is a backbone and answers nothing by itself"),
         (
             ["predict", "sentiment", "x", "--server", "127.0.0.1:1", "--timeout", "1"],

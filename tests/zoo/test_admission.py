@@ -8,6 +8,7 @@ import gzip
 import json
 import lzma
 import pickle
+import pickletools
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -141,6 +142,27 @@ def test_ordinary_text_is_not_taken_for_pickle(store: BlobStore, text: bytes) ->
 def test_no_printable_text_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "text").write_bytes("".join(c for c in text if c.isprintable() or c == "\n").encode())
     admit(tmp_path / "text", content="text")
+
+
+def test_a_header_whose_first_word_parses_as_pickle_is_still_safetensors(store: BlobStore) -> None:
+    """A string of eight bytes, then operations to a full stop; but they take from a stack what nobody put there."""
+    # 2136 is 0x0858, and `X` begins a string whose length follows. Behind it stand the letters of "features.1.".
+    header = {"features.1.mean": {"dtype": "F32", "shape": [3], "data_offsets": [0, 12]}}
+    raw = json.dumps(header).encode().ljust(2136)
+    data = len(raw).to_bytes(8, "little") + raw + bytes(12)
+    assert {operation.name for operation, _, _ in pickletools.genops(data)} >= {"STOP", "SETITEMS"}
+
+    assert store.read_bytes(store.put_bytes(data)) == data
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+@pytest.mark.parametrize("value", [Harmful(), {"a": [1], "b": [2, 3]}], ids=["code", "data"])
+def test_a_pickle_that_begins_like_safetensors_is_refused(store: BlobStore, value: object, protocol: int) -> None:
+    """A string that takes the length and the first letters of the header, dropped again; then any pickle."""
+    raw = (b'{"abc' + b"0" + pickle.dumps(value, protocol=protocol)).ljust(2136)
+    data = len(raw).to_bytes(8, "little") + raw
+    with pytest.raises(InvalidInput, match="pickled Python"):
+        store.put_bytes(data)
 
 
 def test_a_header_length_that_looks_like_pickle_is_still_safetensors(store: BlobStore) -> None:

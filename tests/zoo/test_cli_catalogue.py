@@ -88,14 +88,15 @@ def test_list_prints_a_table(filled: Catalogue, run: Run) -> None:
         "SIZE",
         "SHARED",
         "LICENCE",
+        "VERDICT",
         "AGE",
     ]
     assert re.fullmatch(
-        r"intents +1 +production +model +bert +text-classification +minilm +\d+ B +[\d.]+ kB +Apache-2\.0 / MIT +now",
+        r"intents +1 +production +model +bert +text-classification +minilm +\d+ B +[\d.]+ kB +Apache-2\.0 / MIT +allow +now",
         intents,
     )
     assert re.fullmatch(
-        r"minilm +2 +- +backbone +bert +- +[0-9a-f]{12} +[\d.]+ kB +- +Apache-2\.0 / MIT +now", minilm
+        r"minilm +2 +- +backbone +bert +- +[0-9a-f]{12} +[\d.]+ kB +- +Apache-2\.0 / MIT +allow +now", minilm
     )
     assert done.code == 0
 

@@ -244,3 +244,53 @@ def test_an_interrupted_run_says_how_to_go_on(home: Path, monkeypatch: pytest.Mo
     assert result.exit_code != 0
     assert "run the same command again" in result.stderr
     assert "resuming run" in grow().stderr
+
+
+# ------------------------------------------------------------------------------------------------ columns and splits
+def _grouped(path: Path) -> Path:
+    dice = random.Random(3)
+    kinds = {"great": "good", "good": "good", "awful": "bad", "bad": "bad"}
+    words = [dice.choice(list(kinds)) for _ in range(60)]
+    rows = [
+        f"{word} number {i},{kinds[word]},customer {i // 4},2026-01-{1 + i // 3:02},{i % 7}"
+        for i, word in enumerate(words)
+    ]
+    path.write_text("\n".join(["text,label,customer,day,weight", *rows]) + "\n")
+    return path
+
+
+@pytest.mark.parametrize(
+    "option, column, kind", [("--group-column", "customer", "group"), ("--time-column", "day", "time")]
+)
+def test_groups_and_times_can_decide_the_split_and_the_recipe_repeats_it(
+    home: Path, option: str, column: str, kind: str
+) -> None:
+    _grouped(home / "grouped.csv")
+    first = grow(option, column, "--save-recipe", "mine.toml", data="grouped.csv")
+    assert first.exit_code == 0, first.output
+    split = Recipe.from_toml(home / "mine.toml").split
+    assert (split.kind, split.column) == (kind, column)  # type: ignore[union-attr]
+    again = run("--recipe", "mine.toml", "--data", "grouped.csv", "--name", "again")
+    assert again.stdout.splitlines()[1] == first.stdout.splitlines()[1]
+
+
+@pytest.mark.parametrize(
+    "arguments, said",
+    [
+        (["--group-column", "customer", "--time-column", "day"], "--group-column and --time-column each decide"),
+        (["--group-column", "costumer"], "no column 'costumer'"),
+        (["--time-column", "customer"], "no moment in column 'customer'"),
+        (["--column", "weight"], "is not ROLE=COLUMN"),
+        (["--column", "text=label", "--text-column", "text"], "two columns are given for the text"),
+        (["--column", "weight=weight"], "has no use for a weight column; it needs text, label"),
+    ],
+)
+def test_column_options_that_contradict_or_miss_are_refused(home: Path, arguments: list[str], said: str) -> None:
+    _grouped(home / "grouped.csv")
+    assert said in error_of(grow(*arguments, data="grouped.csv")).message
+
+
+def test_any_role_can_be_named_by_the_general_option(home: Path) -> None:
+    told = grow("--column", "text=message", "--column", "label=kind")
+    assert told.exit_code == 0
+    assert "columns:" not in told.stderr

@@ -205,3 +205,77 @@ def test_the_examples_need_no_column_options_and_hold_no_sentence_twice(
     (texts,) = dataset.inputs.read(range(rows))
     assert len(dataset.inputs) == len({text.lower() for text in texts}) == rows
     assert len(set(dataset.columns["label"])) == classes
+
+
+# ------------------------------------------------------------------------------------------------ other tasks
+CONLL = """-DOCSTART- -X- O O
+
+# sent_id = 1
+Ada NNP B-NP B-PER
+Lovelace NNP I-NP I-PER
+wrote VBD O O
+# O
+
+Paris\tB-LOC
+London\tB-LOC
+"""
+
+
+def test_conll_columns_become_texts_with_spans_of_characters(tmp_path: Path) -> None:
+    table = read_table(write(tmp_path, "d.conll", CONLL))
+    assert list(table.columns["text"]) == ["Ada Lovelace wrote #", "Paris London"]
+    person, towns = table.columns["spans"]
+    assert person == [{"start": 0, "end": 12, "label": "PER"}]
+    assert towns == [{"start": 0, "end": 5, "label": "LOC"}, {"start": 6, "end": 12, "label": "LOC"}]
+    assert list(table.places) == [4, 9]
+
+
+def test_a_conll_line_without_a_tag_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match="line 2 is malformed: 'Lovelace' does not end in a tag"):
+        read_table(write(tmp_path, "d.bio", "Ada B-PER\nLovelace\n"))
+
+
+def test_malformed_lines_are_counted_and_can_be_tolerated(tmp_path: Path) -> None:
+    path = write(tmp_path, "d.jsonl", '{"text": "a"}\nnonsense\n{"text": "b"}\n[]\n')
+    with pytest.raises(InvalidInput, match=r"line 2 is malformed.*1 more lines, e\.g\. line 4"):
+        read_table(path)
+    table = read_table(path, tolerant=True)
+    assert [fault.place for fault in table.faults] == [2, 4]
+    assert list(table.columns["text"]) == ["a", "b"]
+
+
+def test_question_and_context_are_one_sample_and_answers_know_their_place(tmp_path: Path) -> None:
+    rows = [
+        '{"question": "who?", "context": "Ada wrote it", "answer": "Ada", "answer_start": 0}',
+        '{"question": "when?", "context": "Ada wrote it", "answer": "", "answer_start": null}',
+    ]
+    table = read_table(write(tmp_path, "d.jsonl", "\n".join(rows)))
+    columns = choose_columns(table, ["question", "context", "answer"], {})
+    dataset = read_dataset(table, columns, ["question", "context"], ["answer"], optional=["answer"])
+    assert dataset.inputs.read([1]) == (["when?"], ["Ada wrote it"])
+    assert dataset.columns["answer"] == ({"text": ["Ada"], "answer_start": [0]}, "")
+    assert len(set(dataset.samples)) == 2
+    assert dataset.classes is None
+
+
+def test_rows_of_a_table_are_json_without_the_columns_of_other_roles(tmp_path: Path) -> None:
+    table = read_table(write(tmp_path, "d.csv", "age,town,species,part\n3,,cat,train\n4,Rome,dog,test\n"))
+    columns = choose_columns(table, ["row", "label"], {"label": "species"})
+    assert columns == {"label": "species"}
+    dataset = read_dataset(table, columns, ["row"], ["label"], unused=["part"])
+    assert dataset.inputs.read([0, 1]) == (['{"age":"3","town":""}', '{"age":"4","town":"Rome"}'],)
+
+
+def test_a_target_that_is_no_number_is_named_by_line(tmp_path: Path) -> None:
+    table = read_table(write(tmp_path, "d.csv", "text,price\na b,1.5\nc d,cheap\ne f,nan\n"))
+    with pytest.raises(InvalidInput, match=r"no number in column 'price' at lines? 3"):
+        read_dataset(table, {"text": "text", "target": "price"}, ["text"], ["target"])
+
+
+def test_labels_that_parquet_holds_as_numbers_are_whole(tmp_path: Path) -> None:
+    import pyarrow
+    import pyarrow.parquet
+
+    pyarrow.parquet.write_table(pyarrow.table({"text": ["a", "b"], "label": [1.0, 2.0]}), tmp_path / "d.parquet")
+    dataset = read_dataset(read_table(tmp_path / "d.parquet"), {"text": "text", "label": "label"}, ["text"], ["label"])
+    assert dataset.columns["label"] == ("1", "2")

@@ -150,9 +150,7 @@ def test_pictures_are_read_in_blocks_and_only_those_that_the_cache_does_not_know
         return read(self, rows)
 
     monkeypatch.setattr(Media, "read", counted)
-    dataset = read_dataset(
-        read_table(work / "digits"), {"image": "image", "label": "label"}, ["image"], ["label"]
-    )
+    dataset = read_dataset(read_table(work / "digits"), {"image": "image", "label": "label"}, ["image"], ["label"])
     with Catalogue.open(Settings.from_environment({"HEADSTOCK_HOME": str(work / "home")})) as catalogue:
         backbone = load_model(catalogue, catalogue.version(Reference("digits"))).backbone
     FeatureExtractor(backbone, "pooled", None).features(dataset.inputs, lambda done, total: None)
@@ -186,7 +184,9 @@ def test_predict_names_the_file_that_is_missing_or_no_picture(work: Path, tmp_pa
     """Also when other files are good."""
     good = str(some(work)[0])
     missing = run(work / "home", "predict", "digits", good, "nowhere.png")
-    assert "cannot read 'nowhere.png': No such file or directory; this model reads image files" in str(missing.exception)
+    assert "cannot read 'nowhere.png': No such file or directory; this model reads image files" in str(
+        missing.exception
+    )
     (tmp_path / "text.png").write_text("hello")
     wrong = run(work / "home", "predict", "digits", good, str(tmp_path / "text.png"))
     assert "text.png'" in str(wrong.exception)

@@ -52,7 +52,7 @@ def add_model(catalogue: Catalogue, name: str, backbone: Version, seed: int = 0)
 
 
 def through_sqlalchemy(settings: Settings) -> list[Listing]:
-    return listing._read_through_sqlalchemy(settings, None)
+    return listing._read_through_sqlalchemy(settings, listing.listing)
 
 
 def test_without_a_catalogue_the_list_is_empty_and_nothing_is_created(settings: Settings) -> None:
@@ -83,6 +83,7 @@ def test_a_listing_tells_what_stands_on_what_and_what_it_weighs(
         shared_bytes=0,
         licences=("Apache-2.0",),
         created_at=backbone.created_at,
+        subject=backbone.subject,
     )
     assert (head.name, head.kind, head.head, head.family) == (
         "intents",

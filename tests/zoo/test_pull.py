@@ -215,6 +215,9 @@ class OneFamilyHost:
     def plugin_of_family(self, name: str) -> Any:
         return open_host().plugin_of_family("bert")
 
+    def licence_records(self) -> list[Any]:
+        return []
+
 
 def changed_bert(load: Callable[[Any], Any]) -> PluginHost:
     bert = type(open_host().family("bert"))

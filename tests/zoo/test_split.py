@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from headstock.data import Table
 from headstock.data.split import Split, split_rows
-from headstock.data.split_choice import ColumnSplit, RandomSplit
+from headstock.data.split_choice import ColumnSplit, GroupSplit, RandomSplit, TimeSplit
 from headstock.digest import Digest, digest_bytes
 from headstock.errors import InvalidInput
 
@@ -120,3 +120,76 @@ def test_a_split_column_that_cannot_be_used_says_why(parts: list[str], said: str
 def test_a_class_that_only_validates_is_refused() -> None:
     with pytest.raises(InvalidInput, match=r"class 'new'.*line 4"):
         by_column(list("abc"), ["train", "train", "val"], ["a", "b", "new"])
+
+
+# ------------------------------------------------------------------------------------------------ groups and times
+def by_group(
+    texts: Sequence[str], groups: Sequence[str], labels: Sequence[str] | None = None, fraction: float = 0.25
+) -> Split:
+    samples = [digest_bytes(t.encode()) for t in texts]
+    choice = GroupSplit(kind="group", column="who", fraction=fraction, seed=3)
+    return split_rows(choice, table_of(texts, who=groups), samples, labels)
+
+
+def by_time(texts: Sequence[str], times: Sequence[object], fraction: float = 0.25) -> Split:
+    samples = [digest_bytes(t.encode()) for t in texts]
+    table = Table("d.csv", Digest("sha256:"), {"text": texts, "day": times}, list(range(2, len(texts) + 2)), "line")
+    return split_rows(TimeSplit(kind="time", column="day", fraction=fraction), table, samples, None)
+
+
+@given(
+    groups=st.lists(st.sampled_from("abcdefgh"), min_size=8, max_size=60),
+    words=st.lists(st.integers(0, 30), min_size=60, max_size=60),
+)
+@settings(max_examples=60, deadline=None)
+def test_groups_and_copies_never_stand_on_both_sides(groups: list[str], words: list[int]) -> None:
+    texts = [f"text {word}" for word in words[: len(groups)]]
+    # Enough groups and words that not all of them hang together.
+    texts += [f"alone {i}" for i in range(4)]
+    groups = groups + [f"of {i}" for i in range(4)]
+    parts = by_group(texts, groups)
+    assert sorted(parts.train + parts.validation) == list(range(len(groups)))
+    for keys in (texts, groups):
+        assert {keys[r] for r in parts.train}.isdisjoint(keys[r] for r in parts.validation)
+
+
+def test_a_split_by_group_takes_about_the_share_of_every_class() -> None:
+    groups = [f"g{i // 4}" for i in range(160)]
+    labels = ["a" if i // 4 % 2 else "b" for i in range(160)]
+    parts = by_group([f"t{i}" for i in range(160)], groups, labels)
+    assert Counter(labels[r] for r in parts.validation) == {"a": 20, "b": 20}
+
+
+def test_groups_far_larger_than_the_share_still_give_one_to_validate() -> None:
+    assert len(by_group(list("abcdef"), ["x", "x", "x", "x", "y", "y"], fraction=0.05).validation) == 2
+
+
+def test_a_row_without_a_group_is_named() -> None:
+    with pytest.raises(InvalidInput, match=r"no group in column 'who' at line 3"):
+        by_group(list("abc"), ["x", "", "y"])
+
+
+@pytest.mark.parametrize(
+    "times",
+    [
+        ["2026-01-04", "2026-01-01", "2026-01-03", "2026-01-02"],
+        ["2026-01-01T04:00:00Z", "2026-01-01T01:00:00", "2026-01-01T04:00:00+01:00", "2026-01-01T02:00:00"],
+        [4, 1, 3.5, 2],
+        ["4", "1", "3", "2"],
+    ],
+)
+def test_the_latest_rows_validate(times: list[object]) -> None:
+    parts = by_time(list("abcd"), times)
+    assert (parts.train, parts.validation) == ((1, 2, 3), (0,))
+
+
+def test_rows_of_one_moment_stand_together_and_later_copies_validate_nothing() -> None:
+    parts = by_time(["a", "b", "c", "a", "d", "e"], [1, 2, 3, 4, 4, 4], fraction=0.2)
+    assert parts.train == (0, 1, 2)
+    assert parts.validation == (4, 5)
+    assert parts.unused == 1
+
+
+def test_a_row_without_a_moment_is_named() -> None:
+    with pytest.raises(InvalidInput, match=r"no moment in column 'day' at line 3, e\.g\. 'soon'"):
+        by_time(list("abc"), ["2026-01-01", "soon", "2026-01-03"])

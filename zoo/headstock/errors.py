@@ -43,12 +43,27 @@ class FailedPrecondition(HeadstockError):
     """The request is well formed but the state does not allow it."""
 
 
+class PermissionDenied(HeadstockError):
+    """The caller may not do this here, whatever the state."""
+
+
 class Corrupt(HeadstockError):
     """Bytes on disk are not what their digest says."""
 
 
 class DigestMismatch(FailedPrecondition):
     """A head or adapter was made for another backbone than the one it was about to run on."""
+
+
+class LicenceRefused(HeadstockError):
+    """The licences of a lineage do not allow this use, and the policy refuses what they do not allow.
+
+    `proof_id` is the digest of the verdict's proof.
+    """
+
+    def __init__(self, message: str, *, proof_id: str = "", fix: str | None = None) -> None:
+        super().__init__(message, fix=fix)
+        self.proof_id = proof_id
 
 
 class Exhausted(HeadstockError):

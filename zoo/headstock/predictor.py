@@ -10,9 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from headstock import postprocess
+from headstock.errors import InvalidInput
 from headstock.graph import Device, Graph
 from headstock.names import Reference
 from headstock.preprocess import Row
+from headstock.preprocess.reading import raw_inputs, read_rows
 from headstock.records import TensorSpec, Version
 from headstock.servable import ServableModel, load_linear, load_model
 
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from headstock.catalogue import Catalogue
 
 Array = npt.NDArray[Any]
+Floats = npt.NDArray[np.float32]
 
 _TOKENS = 256
 """Tokens in one pass: a CPU core gains nothing from more, and padding across distant lengths costs."""
@@ -44,9 +47,12 @@ class Predictor:
         self.version = model.version
         self.outputs: tuple[TensorSpec, ...] = postprocess.outputs(model.head.postprocess)
         self._spec = model.head.postprocess
-        self._tap = model.head.tap
+        self._reads = postprocess.reads(self._spec)
+        self._tap = model.backbone.identity.tap(model.head.tap)
         self._backbone = model.backbone
         self._preprocessor = model.backbone.open_preprocessor()
+        self.inputs: tuple[TensorSpec, ...] = raw_inputs(self._preprocessor, self._reads)
+        """The raw inputs; `predict` takes one sequence for each."""
         self._graph = Graph(model.backbone.graph, device=device, threads=threads)
         self._head: Graph | tuple[Array, Array]
         if model.head.form == "linear":
@@ -59,25 +65,44 @@ class Predictor:
         """The version that `reference` means now; raises `NotFound`, `Corrupt`, `DigestMismatch`."""
         return cls(load_model(catalogue, catalogue.version(reference)), device=device, threads=threads)
 
-    def predict(self, samples: Sequence[Any]) -> Prediction:
-        """Answers for raw samples (texts); raises `InvalidInput` naming the sample."""
-        rows = self._preprocessor.rows(samples)
-        raw = np.empty((len(rows), 0), dtype=np.float32)
+    def predict(self, *samples: Sequence[Any]) -> Prediction:
+        """Answers for raw samples, one sequence for each of `inputs`: texts, or the bytes of images or recordings.
+
+        All samples are in memory together once decoded. Raises `InvalidInput` naming the sample.
+        """
+        if len(samples) != len(self.inputs):
+            names = [spec.name for spec in self.inputs]
+            raise InvalidInput(f"{len(samples)} inputs are given; {self.version} takes {names}")
+        rows = read_rows(self._preprocessor, self._reads, samples)
+        raw: list[Floats] = [_NOTHING] * len(rows)
         for indices in self._passes(rows):
-            outputs = self._run([rows[i] for i in indices])
-            if not raw.shape[1]:
-                raw = np.empty((len(rows), outputs.shape[1]), dtype=np.float32)
-            raw[indices] = outputs
-        answers = postprocess.apply(self._spec, raw) if rows else {}
+            for index, outputs in zip(indices, self._run([rows[i] for i in indices], indices), strict=True):
+                raw[index] = outputs
+        answers = self._answers(rows, raw) if rows else {}
         return Prediction(self.version, answers, tuple(i for i, row in enumerate(rows) if row.truncated))
 
-    def _run(self, rows: Sequence[Row]) -> npt.NDArray[np.float32]:
-        features = self._graph.run(self._preprocessor.collate(rows), [self._tap])[0]
+    def _answers(self, rows: Sequence[Row], raw: list[Floats]) -> dict[str, Array]:
+        contexts = None if self._reads == "any" else [row.extra for row in rows]
+        each_its_own = postprocess.per_position(self._spec)
+        return postprocess.apply(self._spec, raw if each_its_own else np.stack(raw), contexts)
+
+    def _run(self, rows: Sequence[Row], indices: Sequence[int]) -> Iterator[Floats]:
+        """Each row's raw outputs; a head sees the positions that are the row's own, and no padding."""
+        features = self._graph.run(self._preprocessor.collate(rows), [self._tap.name])[0]
+        for index, row, values in zip(indices, rows, features, strict=True):
+            own = values[: self._tap.positions(row.steps)] if self._tap.ragged else values
+            if not np.isfinite(own).all():
+                raise InvalidInput(f"sample {index} has features that are not finite; the backbone cannot represent it")
+            yield self._head_outputs(own)
+
+    def _head_outputs(self, features: Floats) -> Floats:
         if isinstance(self._head, Graph):
-            return self._head.run({self._head.inputs[0]: features}, self._head.outputs)[0]
+            found: Floats = self._head.run({self._head.inputs[0]: features[None]}, self._head.outputs)[0][0]
+            return found
         weight, bias = self._head
-        result: npt.NDArray[np.float32] = features @ weight + bias
-        return result
+        # One row at a time, as a server does it: the bits do not depend on who else was asked about.
+        outputs: Floats = np.matmul(np.ascontiguousarray(features), weight) + bias
+        return outputs
 
     def _passes(self, rows: Sequence[Row]) -> Iterator[list[int]]:
         """Indices of rows that share a pass, near lengths together."""
@@ -97,3 +122,6 @@ class Predictor:
             group.append(index)
         if group:
             yield group
+
+
+_NOTHING: Floats = np.empty(0, np.float32)

@@ -20,26 +20,37 @@ from headstock_client.errors import (
     Unavailable,
     Unsupported,
 )
+from headstock_client.items import Item
 from headstock_client.retry import RetryPolicy
 from headstock_client.types import (
+    Anomaly,
+    Answer,
     BackboneStatistics,
     Classification,
+    Entity,
     InferResult,
+    LabelSet,
     ModelMetadata,
     ModelState,
     TensorMetadata,
+    Transcript,
 )
 
 __all__ = [
+    "Anomaly",
+    "Answer",
     "AsyncClient",
     "BackboneStatistics",
     "Classification",
     "Client",
     "ClientError",
     "DeadlineExceeded",
+    "Entity",
     "FailedPrecondition",
     "InferResult",
     "InvalidRequest",
+    "Item",
+    "LabelSet",
     "ModelMetadata",
     "ModelState",
     "NotFound",
@@ -47,6 +58,7 @@ __all__ = [
     "RetryPolicy",
     "ServerError",
     "TensorMetadata",
+    "Transcript",
     "Unavailable",
     "Unsupported",
 ]

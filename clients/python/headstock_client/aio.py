@@ -6,22 +6,32 @@ import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from types import TracebackType
+from typing import TypeVar
 
 import grpc
 
-from headstock_client import messages
+from headstock_client import messages, questions
 from headstock_client.client import CHANNEL_OPTIONS
-from headstock_client.errors import Unavailable, from_rpc_error
+from headstock_client.errors import InvalidRequest, Unavailable, from_rpc_error
+from headstock_client.items import Item, raw_inputs, tensors_of
+from headstock_client.questions import Question
 from headstock_client.retry import RetryBudget, RetryPolicy, next_delay
 from headstock_client.types import (
+    Anomaly,
+    Answer,
     Array,
     BackboneStatistics,
     Classification,
+    Entity,
     InferResult,
     Input,
+    LabelSet,
     ModelMetadata,
     ModelState,
+    Transcript,
 )
+
+T = TypeVar("T")
 
 
 class AsyncClient:
@@ -37,32 +47,91 @@ class AsyncClient:
         self._policy = retry or RetryPolicy()
         self._budget = RetryBudget()
         self._methods: dict[str, grpc.aio.UnaryUnaryMultiCallable[bytes, bytes]] = {}
+        self._inputs: dict[tuple[str, str], tuple[str, ...]] = {}
         self._labels: dict[tuple[str, str], tuple[str, ...]] = {}
 
-    async def classify(
-        self, model: str, texts: Sequence[str], *, version: str = "", deadline: float | None = None
-    ) -> list[Classification]:
-        """Label and probabilities of each text."""
-        result = await self.infer(
-            model, messages.texts_input(texts), ["probabilities", "label"], version, deadline=deadline
-        )
-        return await self.classifications(result, deadline=deadline)
+    async def predict(
+        self,
+        model: str,
+        items: Sequence[Item],
+        outputs: Sequence[str] | None = None,
+        *,
+        version: str = "",
+        deadline: float | None = None,
+    ) -> InferResult:
+        """The named outputs (default: all) for samples of whatever the model reads; see `Item`."""
+        names = await self.raw_inputs(model, version, deadline=deadline)
+        try:
+            return await self.infer(model, tensors_of(names, items), outputs, version, deadline=deadline)
+        except InvalidRequest:
+            # The name may stand for another model by now; the next call asks anew.
+            self._inputs.pop((model, version), None)
+            raise
 
-    async def classifications(self, result: InferResult, *, deadline: float | None = None) -> list[Classification]:
-        """The outputs `label` and `probabilities` of an earlier `infer`, with the names of the classes."""
-        # Labels of one version never change, so they are asked for once.
-        key = (result.model_name, result.model_version)
-        if key not in self._labels:
-            request = messages.model_request(messages.CONFIG, *key)
-            self._labels[key] = messages.labels_of(await self._call(messages.CONFIG, request, deadline))
-        return messages.classifications(result, self._labels[key])
+    async def classify(
+        self, model: str, items: Sequence[Item], *, version: str = "", deadline: float | None = None
+    ) -> list[Classification]:
+        """Label and probabilities of each item."""
+        return await self._ask(questions.CLASSIFY, model, items, version, deadline)
+
+    async def label_sets(
+        self, model: str, items: Sequence[Item], *, version: str = "", deadline: float | None = None
+    ) -> list[LabelSet]:
+        """Any number of labels of each item."""
+        return await self._ask(questions.LABEL_SETS, model, items, version, deadline)
 
     async def embed(
-        self, model: str, texts: Sequence[str], *, version: str = "", deadline: float | None = None
+        self, model: str, items: Sequence[Item], *, version: str = "", deadline: float | None = None
     ) -> Array:
-        """One vector for each text: FP32 [n, d]."""
-        result = await self.infer(model, messages.texts_input(texts), ["embedding"], version, deadline=deadline)
-        return result.outputs["embedding"]
+        """One vector for each item: FP32 [n, d]."""
+        return await self._ask(questions.EMBED, model, items, version, deadline)
+
+    async def regress(
+        self, model: str, items: Sequence[Item], *, version: str = "", deadline: float | None = None
+    ) -> Array:
+        """One number for each item: FP32 [n], in the unit of the model's target."""
+        return await self._ask(questions.REGRESS, model, items, version, deadline)
+
+    async def entities(
+        self, model: str, items: Sequence[Item], *, version: str = "", deadline: float | None = None
+    ) -> list[list[Entity]]:
+        """The typed stretches of each text, in its order."""
+        return await self._ask(questions.ENTITIES, model, items, version, deadline)
+
+    async def answer(
+        self, model: str, items: Sequence[Item], *, version: str = "", deadline: float | None = None
+    ) -> list[Answer]:
+        """The answer to each (question, context)."""
+        return await self._ask(questions.ANSWER, model, items, version, deadline)
+
+    async def transcribe(
+        self, model: str, items: Sequence[Item], *, version: str = "", deadline: float | None = None
+    ) -> list[Transcript]:
+        """What is said in each recording."""
+        return await self._ask(questions.TRANSCRIBE, model, items, version, deadline)
+
+    async def inspect(
+        self, model: str, items: Sequence[Item], *, version: str = "", deadline: float | None = None
+    ) -> list[Anomaly]:
+        """How far each item is from what is normal."""
+        return await self._ask(questions.INSPECT, model, items, version, deadline)
+
+    async def raw_inputs(self, model: str, version: str = "", *, deadline: float | None = None) -> tuple[str, ...]:
+        """Names of the inputs that take raw samples: `text`, `image`, `audio`, `row`, or `question` and `context`."""
+        # Asked for once: what a name reads hardly ever changes.
+        key = (model, version)
+        if key not in self._inputs:
+            self._inputs[key] = raw_inputs(await self.metadata(model, version, deadline=deadline))
+        return self._inputs[key]
+
+    async def labels(self, model: str, version: str, *, deadline: float | None = None) -> tuple[str, ...]:
+        """Names of the classes of one version, in the model's order; empty for a model without classes."""
+        # Labels of one version never change, so they are asked for once.
+        key = (model, version)
+        if key not in self._labels:
+            request = messages.model_request(messages.CONFIG, model, version)
+            self._labels[key] = messages.labels_of(await self._call(messages.CONFIG, request, deadline))
+        return self._labels[key]
 
     async def infer(
         self,
@@ -78,10 +147,10 @@ class AsyncClient:
         request = messages.infer_request(model, inputs, outputs, version, request_id)
         return messages.infer_result(await self._call(messages.INFER, request, deadline))
 
-    async def metadata(self, model: str, version: str = "") -> ModelMetadata:
+    async def metadata(self, model: str, version: str = "", *, deadline: float | None = None) -> ModelMetadata:
         """Inputs, outputs and versions of a model."""
         request = messages.model_request(messages.METADATA, model, version)
-        return messages.metadata(await self._call(messages.METADATA, request))
+        return messages.metadata(await self._call(messages.METADATA, request, deadline))
 
     async def models(self) -> list[ModelState]:
         """Every version that the server knows."""
@@ -112,6 +181,15 @@ class AsyncClient:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.close()
+
+    async def _ask(
+        self, question: Question[T], model: str, items: Sequence[Item], version: str, deadline: float | None
+    ) -> T:
+        result = await self.predict(model, items, question.outputs, version=version, deadline=deadline)
+        labels: tuple[str, ...] = ()
+        if question.labelled:
+            labels = await self.labels(result.model_name, result.model_version, deadline=deadline)
+        return question.answer(result, labels)
 
     async def _call(self, method: str, request: bytes, deadline: float | None = None) -> bytes:
         end = time.monotonic() + (self._deadline if deadline is None else deadline)

@@ -13,7 +13,6 @@ from headstock.v1 import zoo_pb2
 from headstock_client.types import (
     Array,
     BackboneStatistics,
-    Classification,
     InferResult,
     Input,
     ModelMetadata,
@@ -71,20 +70,6 @@ def infer_result(data: bytes) -> InferResult:
     }
     truncated = response.parameters["truncated_rows"].int64_param if response.parameters else 0
     return InferResult(tensors, response.model_name, response.model_version, response.id, truncated)
-
-
-def texts_input(texts: Sequence[str]) -> dict[str, Input]:
-    """The raw input of text models; a lone string is refused, for it would be read letter by letter."""
-    if isinstance(texts, (str, bytes)):
-        raise TypeError(f"texts is one {type(texts).__name__}; expected a list of texts")
-    return {"text": list(texts)}
-
-
-def classifications(result: InferResult, labels: Sequence[str]) -> list[Classification]:
-    """One answer for each row."""
-    winners = [label.decode() for label in result.outputs["label"]]
-    rows = result.outputs["probabilities"].tolist()
-    return [Classification(w, dict(zip(labels, row, strict=True))) for w, row in zip(winners, rows, strict=True)]
 
 
 def model_request(kind: str, model: str, version: str) -> bytes:

@@ -15,7 +15,7 @@ Input: TypeAlias = "Array | Sequence[str] | Sequence[bytes]"
 
 @dataclass(frozen=True, slots=True)
 class Classification:
-    """The answer for one text."""
+    """The one label of a sample."""
 
     label: str
     """The most probable class."""
@@ -26,6 +26,64 @@ class Classification:
     def score(self) -> float:
         """Probability of `label`."""
         return self.probabilities[self.label]
+
+
+@dataclass(frozen=True, slots=True)
+class LabelSet:
+    """Any number of labels of a sample."""
+
+    labels: tuple[str, ...]
+    """Those above the model's threshold, likeliest first."""
+    probabilities: Mapping[str, float]
+    """Every label, in the model's order, each by itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entity:
+    """A stretch of a text with a type."""
+
+    label: str
+    start: int
+    """First character (code point)."""
+    end: int
+    """One behind the last character."""
+    text: str
+    score: float
+    """From 0 to 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The stretch of a context that answers a question."""
+
+    text: str
+    """Empty where the context does not answer it."""
+    start: int
+    """First character of the context; -1 for no answer."""
+    end: int
+    """One behind the last; -1 for no answer."""
+    score: float
+    """From 0 to 1, also of no answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Transcript:
+    """What is said in a recording."""
+
+    text: str
+    confidence: float
+    """From 0 to 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class Anomaly:
+    """How far a sample is from normal ones."""
+
+    score: float
+    """1 is the threshold that the model learned from normal samples."""
+    anomalous: bool
+    map: Array
+    """FP32 [height, width]: the same for each place, from the upper left."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,15 +1,27 @@
-"""The hooks of the multimodal plugin: which families it has."""
+"""The hooks of the multimodal plugin: which families and commands it has."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from headstock.hookspecs import BackboneFamily, hookimpl
 from headstock_multimodal.clip_text import ClipTextFamily
 from headstock_multimodal.clip_vision import ClipVisionFamily
+
+if TYPE_CHECKING:
+    import click
 
 
 @hookimpl
 def backbone_families() -> Sequence[BackboneFamily]:
     """Families of this plugin."""
     return [ClipTextFamily(), ClipVisionFamily()]
+
+
+@hookimpl
+def cli_commands() -> Sequence[click.Command]:
+    """Commands of this plugin."""
+    from headstock_multimodal.commands import vectors_command, zero_shot_command
+
+    return [zero_shot_command, vectors_command]

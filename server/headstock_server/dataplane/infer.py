@@ -89,17 +89,20 @@ class DataPlane:
 
     def ready(self, name: str, version: str = "") -> bool:
         """True if the model is loaded and requests are taken."""
-        return not self.draining and self._repository.resolve(name, version) is not None
+        model = self._repository.resolve(name, version)
+        return not self.draining and model is not None and not _refused(model)
 
     def known(self, name: str) -> bool | None:
         """True if the model answers, False if it is loaded but the server drains, None if it is not loaded."""
-        return None if self._repository.resolve(name, "") is None else not self.draining
+        model = self._repository.resolve(name, "")
+        return None if model is None else not self.draining and not _refused(model)
 
     async def describe(self, name: str, version: str) -> ModelDescription:
         """What the model says about itself; loads it if need be."""
         model = await self._model(name, version)
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._pool, metadata.describe, self._catalogue, model)
+        ruling = self._repository.licences.ruling(model.version)
+        return await loop.run_in_executor(self._pool, metadata.describe, self._catalogue, model, ruling)
 
     async def index(self) -> Sequence[IndexRow]:
         """What the catalogue holds and what of it is loaded."""
@@ -126,14 +129,18 @@ class DataPlane:
             raise LimitExceeded(
                 f"the request id has {len(request.id)} characters; expected at most {self.limits.id_length}"
             )
-        deadline = request.deadline
+        deadline, priority = request.deadline, 0
         if request.parameters:
             deadline = parameters.deadline_of(request.parameters, deadline)
+            priority = parameters.priority_of(request.parameters)
         model = await self._model(request.model, request.version)
+        caution = model.caution
+        if caution is not None:
+            caution.check()
         counters = self._statistics.of(model)
         try:
             answers.check_outputs(model.outputs, request.outputs)
-            ticket = Ticket(model, await self._rows(model, request), deadline)
+            ticket = Ticket(model, await self._rows(model, request), deadline, priority=priority)
             raw = await self._waiters.run(self._scheduler, ticket)
             contexts = None if model.reads == "any" else [row.extra for row in ticket.rows]
             tensors = postprocess.apply(model.head.postprocess, raw, contexts)
@@ -147,6 +154,8 @@ class DataPlane:
             request.id,
             answers.answers_of(model.outputs, request.outputs, tensors),
         )
+        if caution is not None:
+            response.licence_warning = caution.warning
         truncated = sum([row.truncated for row in ticket.rows])
         if truncated:
             response.parameters["truncated_rows"] = truncated
@@ -188,6 +197,10 @@ class DataPlane:
                     f"{what} {text[:40]!r} is not allowed; "
                     f"expected at most {self.limits.name_length} printable characters"
                 )
+
+
+def _refused(model: LoadedModel) -> bool:
+    return model.caution is not None and model.caution.refusal is not None
 
 
 def _log_answer(response: InferResponse, ticket: Ticket, ns: int) -> None:

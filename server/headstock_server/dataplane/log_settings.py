@@ -76,17 +76,13 @@ def _check(name: str, value: Value | None) -> None:
     expected = None
     if name in (_FILE, _FORMAT):
         if value not in (None, "", "default" if name == _FORMAT else ""):
-            raise InvalidInput(
-                f"log setting {name!r} is the operator's and is decided when the server starts"
-            )
+            raise InvalidInput(f"log setting {name!r} is the operator's and is decided when the server starts")
     elif name in _SWITCHES:
         expected = "true or false" if not isinstance(value, bool | None) else None
     elif name == _VERBOSE:
         wrong = value is not None and (isinstance(value, bool) or not isinstance(value, int))
         expected = "an integer of 0 or more" if wrong else None
     else:
-        raise InvalidInput(
-            f"log setting {name[:80]!r} is not known; expected one of {[*_SWITCHES, _VERBOSE]}"
-        )
+        raise InvalidInput(f"log setting {name[:80]!r} is not known; expected one of {[*_SWITCHES, _VERBOSE]}")
     if expected:
         raise InvalidInput(f"log setting {name!r} is {value!r}; expected {expected}")

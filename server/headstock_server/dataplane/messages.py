@@ -69,3 +69,5 @@ class InferResponse:
     id: str
     outputs: list[OutputTensor]
     parameters: dict[str, ParameterValue] = field(default_factory=dict)
+    licence_warning: str = ""
+    """What the caller should know about the model's licences; printable ASCII."""

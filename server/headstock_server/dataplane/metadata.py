@@ -12,6 +12,7 @@ from headstock.records import Evidence, TensorSpec
 if TYPE_CHECKING:
     from headstock.catalogue import Catalogue
     from headstock_server.repository import LoadedModel
+    from headstock_server.repository.licence_gate import Ruling
 
 PLATFORM = "headstock_onnxruntime"
 
@@ -34,6 +35,8 @@ class ModelDescription:
     head_type: str
     evidence: tuple[Evidence, ...]
     """What each source declares about the licence of the backbone or the head; never a conclusion."""
+    ruling: Ruling | None = None
+    """The licence verdict and what this server does about it; None if it was told not to ask."""
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -41,7 +44,7 @@ class ModelDescription:
         return next((spec.labels for spec in self.outputs if spec.labels), ())
 
 
-def describe(catalogue: Catalogue, model: LoadedModel) -> ModelDescription:
+def describe(catalogue: Catalogue, model: LoadedModel, ruling: Ruling | None = None) -> ModelDescription:
     """Reads the catalogue, so it blocks."""
     preprocessor = model.backbone.preprocessor
     backbone = model.backbone.digest
@@ -58,4 +61,5 @@ def describe(catalogue: Catalogue, model: LoadedModel) -> ModelDescription:
         head=model.head_digest,
         head_type=model.head.type,
         evidence=tuple(e for e in statements if e.field == "licence"),
+        ruling=ruling,
     )

@@ -18,8 +18,7 @@ KNOWN = (
     "binary_data_output",
     "triton_enable_empty_final_response",
 )
-"""`timeout` in microseconds bounds the wait. `priority` is accepted and checked; rows of all priorities are
-scheduled alike. Sequences are refused unless empty. `headers` and `binary_data_output` change nothing over gRPC.
+"""`timeout` in microseconds bounds the wait. `priority` 1 is the highest, 0 the default and lowest. Sequences are refused unless empty. `headers` and `binary_data_output` change nothing over gRPC.
 `triton_enable_empty_final_response` asks for an answer without tensors where the last answer is not known to be the
 last when it is sent; here every request has exactly one answer, which says itself that it is the final one."""
 
@@ -41,20 +40,21 @@ def deadline_of(parameters: Mapping[str, ParameterValue], deadline: float | None
     return wanted if deadline is None else min(deadline, wanted)
 
 
+def priority_of(parameters: Mapping[str, ParameterValue]) -> int:
+    """The request's priority, for parameters that `deadline_of` has checked; 0 without one."""
+    return int(parameters.get("priority", 0))
+
+
 def _check(key: str, value: ParameterValue) -> None:
     if key == _EMPTY_FINAL:
         if not isinstance(value, bool):
             raise InvalidInput(f"parameter {key!r} is {value!r}; expected true or false")
         return
     if key.startswith(_RESERVED):
-        raise InvalidInput(
-            f"parameter {key[:80]!r} is reserved by the protocol; expected one of {list(KNOWN)}"
-        )
+        raise InvalidInput(f"parameter {key[:80]!r} is reserved by the protocol; expected one of {list(KNOWN)}")
     if key not in KNOWN:
         raise InvalidInput(f"parameter {key[:80]!r} is not known; expected one of {list(KNOWN)}")
-    if key in ("timeout", "priority") and (
-        isinstance(value, bool) or not isinstance(value, int) or value < 0
-    ):
+    if key in ("timeout", "priority") and (isinstance(value, bool) or not isinstance(value, int) or value < 0):
         raise InvalidInput(f"parameter {key!r} is {value!r}; expected an integer of 0 or more")
     if key.startswith("sequence_") and value not in (0, "", "0", False):
         raise Unsupported(f"parameter {key!r} is {value!r}, but no model here keeps state between requests")

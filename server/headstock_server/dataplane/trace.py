@@ -131,9 +131,7 @@ class Tracer:
 
 def _value(name: str, text: str | None) -> str | int | None:
     if name not in _NAMES:
-        raise InvalidInput(
-            f"trace setting {name[:80]!r} is not one that clients set; expected one of {_NAMES}"
-        )
+        raise InvalidInput(f"trace setting {name[:80]!r} is not one that clients set; expected one of {_NAMES}")
     if text is None:
         return None
     if name == "trace_level":

@@ -101,7 +101,7 @@ class ZooPlane:
         def change() -> AliasChange:
             catalogue = self._catalogue
             version = catalogue.version(reference) if reference.selector else catalogue.newest(reference.name)
-            return catalogue.promote(version.name, version.number, alias or PRODUCTION, reason=reason)
+            return self._repository.licences.promote(version, alias or PRODUCTION, reason)
 
         return await self._run(change)
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from headstock import postprocess
 from headstock.digest import Digest
 from headstock.records import HeadIdentity, Reads, TensorSpec, Version
 from headstock.servable import ServableModel
 from headstock_server.engine.backbone import LoadedBackbone
 from headstock_server.scheduler.contract import HeadGroup
+
+if TYPE_CHECKING:
+    from headstock_server.repository.licence_gate import Ruling
 
 
 class LoadedModel:
@@ -21,6 +26,7 @@ class LoadedModel:
         "__weakref__",
         "aliases",
         "backbone",
+        "caution",
         "group",
         "head",
         "head_digest",
@@ -41,6 +47,8 @@ class LoadedModel:
         self.slot = slot
         self.aliases: tuple[str, ...] = ()
         """Aliases that point here now; replaced whole when they move."""
+        self.caution: Ruling | None = None
+        """Why it is refused or warned of; None, as usual, if it is served in silence. All that a request looks at."""
         self.outputs: tuple[TensorSpec, ...] = postprocess.outputs(servable.head.postprocess)
         self.reads: Reads = postprocess.reads(servable.head.postprocess)
         """What its raw input must be."""

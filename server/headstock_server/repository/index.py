@@ -54,6 +54,4 @@ class Snapshot:
 
     def aliases_of(self, version: Version) -> tuple[str, ...]:
         """Aliases that point to a version."""
-        return tuple(
-            a for a, number in self.aliases.get(version.name, {}).items() if number == version.number
-        )
+        return tuple(a for a, number in self.aliases.get(version.name, {}).items() if number == version.number)

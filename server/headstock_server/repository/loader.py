@@ -39,8 +39,13 @@ class Loader:
         engine: Engine,
         find: Callable[[Version], LoadedModel | None],
         keep: Callable[[LoadedModel], None],
+        admit: Callable[[Version], None],
     ) -> None:
-        """`find` says what is loaded already; `keep` takes what was loaded, before waiting callers look again."""
+        """`find` says what is loaded already; `keep` takes what was loaded, before waiting callers look again.
+
+        `admit` raises for what may not be loaded; that is asked every time and not remembered as a failure.
+        """
+        self._admit = admit
         self._catalogue = catalogue
         self._engine = engine
         self._find = find
@@ -55,6 +60,7 @@ class Loader:
         model = self._at_hand(version)
         if model is not None:
             return model
+        self._admit(version)
         with self._lock:
             mine = self._loading.setdefault(key, threading.Lock())
         with mine:
@@ -78,6 +84,11 @@ class Loader:
             if key in self._failures:
                 return "UNAVAILABLE", str(self._failures[key].error)
         return "UNAVAILABLE", "not loaded; the first request for it loads it"
+
+    def forget(self, name: str) -> None:
+        """Try what failed under a name again when it is next asked for, without waiting."""
+        with self._lock:
+            self._failures = {key: failure for key, failure in self._failures.items() if key[0] != name}
 
     def may_retry(self, version: Version) -> bool:
         """True if the version failed, long enough ago."""
@@ -119,6 +130,4 @@ def _as_domain_error(version: Version, cause: Exception) -> HeadstockError:
     if isinstance(cause, HeadstockError):
         return cause
     logger.error("loading %s failed", version, exc_info=cause)
-    return HeadstockError(
-        f"{version} cannot be loaded: {type(cause).__name__}; the server's log has the details"
-    )
+    return HeadstockError(f"{version} cannot be loaded: {type(cause).__name__}; the server's log has the details")

@@ -7,12 +7,13 @@ import threading
 from collections.abc import Sequence
 
 from headstock.catalogue import Catalogue
-from headstock.errors import HeadstockError, NotFound, Unavailable
+from headstock.errors import FailedPrecondition, HeadstockError, NotFound, Unavailable
 from headstock.names import Reference
 from headstock.records import Version
 from headstock_server.engine import Engine, LoadedModel
 from headstock_server.repository.index import IndexRow, Snapshot, State
 from headstock_server.repository.lease import KeptLease
+from headstock_server.repository.licence_gate import LicenceGate, Mode
 from headstock_server.repository.loader import Key, Loader
 
 logger = logging.getLogger(__name__)
@@ -35,8 +36,13 @@ class Repository:
         strict: bool = False,
         poll_seconds: float = 0.25,
         lease_seconds: float = 60.0,
+        licences: Mode = "enforce",
     ) -> None:
-        """Serve the models `names` (default all); `strict` makes `wait` raise if one of them cannot load."""
+        """Serve the models `names` (default all); `strict` makes `wait` raise if one of them cannot load.
+
+        `licences` says what follows from verdicts: what the policy says, warnings only, or nothing.
+        """
+        self.licences = LicenceGate(catalogue, licences)
         self.catalogue = catalogue
         self.engine = engine
         self._names = None if names is None else frozenset(names)
@@ -49,8 +55,10 @@ class Repository:
         # Name to selector to model. The inner dicts are replaced, never changed, so `resolve` needs no lock.
         self._table: dict[str, dict[str, LoadedModel]] = {}
         self._asked: set[Key] = set()
+        # Names that somebody unloaded: nothing but `load` brings them back, neither requests nor the catalogue.
+        self._unloaded: set[str] = set()
         self._generation: int | None = None
-        self._loader = Loader(catalogue, engine, self._find, self._keep)
+        self._loader = Loader(catalogue, engine, self._find, self._keep, self.licences.check)
         self._lease = KeptLease(catalogue, lease_seconds)
         self._start_error: HeadstockError | None = None
         self._loaded_once = threading.Event()
@@ -66,16 +74,19 @@ class Repository:
     def ensure(self, name: str, selector: str = "") -> LoadedModel:
         """The same, loading it if need be; blocks, so call it from an executor.
 
-        Raises `NotFound` for what does not exist or is not served here, and whatever loading raises.
+        Raises `NotFound` for what does not exist or is not served here, `FailedPrecondition` for what was unloaded, and
+        whatever loading raises.
         """
         model = self.resolve(name, selector)
         if model is not None:
             return model
-        reference = Reference.parse(f"{name}:{selector}" if selector else name)
-        if self._names is not None and name not in self._names:
-            raise NotFound(f"this server does not serve {name!r}; it serves {', '.join(sorted(self._names))}")
-        version = self.catalogue.version(reference)
+        version = self._look_up(name, selector)
         with self._lock:
+            if name in self._unloaded:
+                raise FailedPrecondition(
+                    f"model {name!r} was unloaded on this server and answers nothing until it is loaded again",
+                    fix=f"RepositoryModelLoad {name}",
+                )
             if selector.isdigit():
                 self._asked.add((name, version.number))
             known = version.number in self._snapshot.versions.get(name, {})
@@ -85,6 +96,49 @@ class Repository:
         with self._lock:
             self._publish(name)
         return self.resolve(name, selector) or loaded
+
+    def load(self, name: str) -> list[LoadedModel]:
+        """Load what the name means now, by default and by every alias in use, and undo an `unload`; blocks.
+
+        Returns what is loaded then. Raises `NotFound` and whatever loading raises; a version that cannot load leaves
+        the one before it in place.
+        """
+        default = self._look_up(name, "")
+        with self._lock:
+            self._unloaded.discard(name)
+        self._loader.forget(name)
+        self._read()
+        with self._lock:
+            wanted = [version for version in self._wanted() if version.name == name]
+            if name not in self._snapshot.versions:
+                # A backbone's entry: loading it says why it cannot be served.
+                wanted = [default]
+        try:
+            for version in wanted:
+                self._loader.load(version)
+        finally:
+            with self._lock:
+                self._publish(name)
+        with self._lock:
+            return list(self._loaded.get(name, {}).values())
+
+    def unload(self, name: str) -> None:
+        """Let go of every version of a name until `load`; requests that hold one are still answered by it.
+
+        Raises `NotFound` for what does not exist or is not served here. This server forgets it when it stops.
+        """
+        self._look_up(name, "")
+        with self._lock:
+            self._unloaded.add(name)
+            self._asked = {key for key in self._asked if key[0] != name}
+            self._publish(name)
+        logger.info("unloaded %s", name)
+
+    def _look_up(self, name: str, selector: str) -> Version:
+        reference = Reference.parse(f"{name}:{selector}" if selector else name)
+        if self._names is not None and name not in self._names:
+            raise NotFound(f"this server does not serve {name!r}; it serves {', '.join(sorted(self._names))}")
+        return self.catalogue.version(reference)
 
     def index(self) -> list[IndexRow]:
         """Every model version of the catalogue with its state, by name, newest first. No I/O."""
@@ -99,6 +153,11 @@ class Repository:
 
     # ------------------------------------------------------------------------------------------ life
     @property
+    def generation(self) -> int | None:
+        """The catalogue's generation that was last applied, or is being applied; None before the first."""
+        return self._generation
+
+    @property
     def ready(self) -> bool:
         """True once every default version was loaded or found to fail."""
         return self._loaded_once.is_set()
@@ -106,8 +165,10 @@ class Repository:
     def start(self) -> None:
         """Load the defaults in the background and follow the catalogue from then on.
 
-        Raises `NotFound` at once for a name that the catalogue does not have.
+        Raises `NotFound` at once for a name that the catalogue does not have, `InvalidInput` for a licence policy that
+        makes no sense.
         """
+        self.licences.check_policy()
         for name in sorted(self._names or ()):
             self.catalogue.version(Reference(name))
         self._thread.start()
@@ -132,6 +193,7 @@ class Repository:
         """Apply what the catalogue says now; the watching thread calls it when the generation changes."""
         self._generation = self.catalogue.generation()
         self._read()
+        self._judge()
         with self._lock:
             # What is loaded already moves at once; it must not wait for what has to be loaded.
             for name in {*self._snapshot.versions, *self._table}:
@@ -161,12 +223,26 @@ class Repository:
         self._loaded_once.set()
         while not self._stop.wait(self._poll_seconds):
             try:
-                if self.catalogue.generation() != self._generation or self._retry_is_due():
+                if self._has_changed() or self._retry_is_due():
                     self.refresh()
                 self._lease.keep({model.digest for model in self.loaded()})
             except Exception:
                 # A catalogue that is away for a moment must not end the serving of what is loaded.
                 logger.warning("the catalogue could not be followed; trying again", exc_info=True)
+
+    def _has_changed(self) -> bool:
+        return self.catalogue.generation() != self._generation or self.licences.is_stale()
+
+    def _judge(self) -> None:
+        """Ask about every version that is known or loaded, and let the loaded ones know."""
+        with self._lock:
+            versions = [
+                *(v for numbers in self._snapshot.versions.values() for v in numbers.values()),
+                *(m.version for numbers in self._loaded.values() for m in numbers.values()),
+            ]
+        self.licences.refresh(versions)
+        for model in self.loaded():
+            self.licences.stamp(model)
 
     def _read(self) -> None:
         snapshot = Snapshot.read(self.catalogue, self._names)
@@ -176,11 +252,9 @@ class Repository:
     def _wanted(self) -> list[Version]:
         # Caller holds the lock. Versions that should be loaded and are not.
         wanted: dict[Key, Version] = {}
-        for name in self._snapshot.versions:
+        for name in self._snapshot.versions.keys() - self._unloaded:
             targets = [self._snapshot.default(name)]
-            targets += [
-                t for a in self._table.get(name, ()) if (t := self._snapshot.target(name, a)) is not None
-            ]
+            targets += [t for a in self._table.get(name, ()) if (t := self._snapshot.target(name, a)) is not None]
             for version in targets:
                 if version.number not in self._loaded.get(name, {}):
                     wanted[name, version.number] = version
@@ -199,11 +273,13 @@ class Repository:
     def _keep(self, model: LoadedModel) -> None:
         with self._lock:
             self._loaded.setdefault(model.name, {})[model.number] = model
+        # After it can be found: a refresh that runs at the same time either finds it or came before.
+        self.licences.stamp(model)
 
     def _publish(self, name: str) -> None:
         # Caller holds the lock. Rebuild one name's selectors and let go of the versions that none of them needs.
         known = self._snapshot.versions.get(name)
-        if not known:
+        if not known or name in self._unloaded:
             self._table.pop(name, None)
             self._loaded.pop(name, None)
             return
@@ -226,8 +302,12 @@ class Repository:
         # Caller holds the lock.
         state: State = "READY"
         reason = ""
-        if version.number not in self._loaded.get(version.name, {}):
+        if version.name in self._unloaded:
+            state, reason = "UNAVAILABLE", "unloaded; RepositoryModelLoad brings it back"
+        elif version.number not in self._loaded.get(version.name, {}):
             state, reason = self._loader.state(version)
+        if refused := self.licences.trouble(version):
+            state, reason = "UNAVAILABLE", refused
         return IndexRow(version.name, version.number, state, reason, self._snapshot.aliases_of(version))
 
     def __repr__(self) -> str:

@@ -6,11 +6,16 @@ import threading
 from collections import deque
 from collections.abc import Sequence
 
-from headstock_server.scheduler.contract import LaneKey
+from headstock_server.scheduler.contract import Backbone, LaneKey
 from headstock_server.scheduler.lane import Lane, Picked
 from headstock_server.scheduler.options import SchedulerOptions
 from headstock_server.scheduler.policy import NEVER
+from headstock_server.scheduler.promises import Promises
 from headstock_server.scheduler.ticket import Ticket
+
+
+_LEAD = 2
+"""Full passes by which a lane may be ahead of another: so far deadlines decide, beyond that fairness does."""
 
 
 class Device:
@@ -21,13 +26,16 @@ class Device:
     """
 
     __slots__ = (
+        "_arriving",
         "_delay_ns",
+        "_floor_ns",
         "_lanes",
         "_patience_ns",
         "abandoned",
         "idle",
         "inbox",
         "picking",
+        "promises",
         "threads",
         "wake",
     )
@@ -36,6 +44,9 @@ class Device:
         """`lock` is the scheduler's."""
         self._delay_ns = int(options.max_delay * 1e9)
         self._patience_ns = int(options.patience * 1e9)
+        self._arriving: Sequence[Ticket] = ()
+        """Taken out of the inbox; not empty only while `pick` queues them, or if it failed in doing so."""
+        self._floor_ns = 0.0
         self._lanes: dict[LaneKey, Lane] = {}
         self.picking = threading.Lock()
         self.wake = threading.Condition(lock)
@@ -45,17 +56,23 @@ class Device:
         """Runners that wait for work."""
         self.abandoned: deque[Ticket] = deque()
         """Tickets that nobody waits for any more, told from any thread."""
+        self.promises = Promises()
+        """Deadlines of what waits; the scheduler's lock guards it."""
         self.threads: list[threading.Thread] = []
+
+    def lane(self, backbone: Backbone) -> Lane:
+        """Where a backbone's rows wait, made when first asked for."""
+        # Any thread may ask: of two lanes made at once `setdefault` keeps one.
+        lane = self._lanes.get(backbone.lane)
+        return lane or self._lanes.setdefault(backbone.lane, Lane(backbone, self._patience_ns))
 
     def pick(self, arrived: Sequence[Ticket], now: int, held: bool) -> Picked:
         """Queue what arrived, then take the next pass of the most urgent lane; nothing while `held`."""
         # Caller holds `picking`.
+        self._arriving = arrived
         for ticket in arrived:
-            key = ticket.model.backbone.lane
-            lane = self._lanes.get(key)
-            if lane is None:
-                lane = self._lanes[key] = Lane(key, self._patience_ns)
-            lane.admit(ticket)
+            self.lane(ticket.model.backbone).admit(ticket)
+        self._arriving = ()
         while self.abandoned:
             ticket = self.abandoned.popleft()
             lane = self._lanes.get(ticket.model.backbone.lane)
@@ -63,17 +80,28 @@ class Device:
                 lane.abandon(ticket)
         if held:
             return Picked()
-        lanes = [lane for lane in self._lanes.values() if lane.size]
+        lanes = [lane for lane in list(self._lanes.values()) if lane.size]
         if len(lanes) > 1:
-            lanes.sort(key=Lane.urgency)
+            self._order(lanes)
         ready_at = NEVER
         for lane in lanes:
             picked = lane.pick(now, self._delay_ns)
             if picked.rows:
+                if len(lanes) > 1 and picked.work is not None:
+                    lane.served_ns += lane.meter.pace.time(picked.tokens)
                 return picked
             ready_at = min(ready_at, picked.ready_at)
         return Picked(ready_at=ready_at)
 
+    def _order(self, lanes: list[Lane]) -> None:
+        """The most urgent first, but lanes that have had much more than another one wait behind it."""
+        for lane in lanes:
+            # A lane that was away comes back at the level of those that stayed.
+            lane.served_ns = max(lane.served_ns, self._floor_ns)
+        self._floor_ns = least = min(lane.served_ns for lane in lanes)
+        lanes.sort(key=lambda lane: (lane.served_ns - least > _LEAD * lane.pass_ns(), lane.urgency()))
+
     def waiting(self) -> list[Ticket]:
-        """Tickets with rows that have not run; for a scheduler whose runners have stopped."""
-        return [*self.inbox, *(ticket for lane in self._lanes.values() for ticket in lane.tickets())]
+        """Tickets with rows that have not run, some perhaps twice; for a scheduler whose runners have stopped."""
+        queued = (ticket for lane in self._lanes.values() for ticket in lane.tickets())
+        return [*self.inbox, *self._arriving, *queued]

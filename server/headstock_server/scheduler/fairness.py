@@ -36,23 +36,32 @@ class Standing:
     tenant_served: Levels
     """[tenants] tokens."""
 
-    def first(self, share: Ints, due: Ints) -> int:
-        """The row that goes first: the most urgent one of the share that has had least; arguments are per row."""
-        least = np.bincount(share, minlength=len(self.tenant)) > 0
-        for cost in (self.tenant_served[self.tenant], self.served, -self.weight):
+    def first(self, share: Ints, length: Ints, due: Ints) -> int:
+        """The row that goes first: the most urgent one of the share that has had least; arguments are per row.
+
+        Among equals the one that waits for least goes first: it is done sooner, and the others hardly notice.
+        """
+        waits = np.bincount(share, length, len(self.tenant))
+        least = waits > 0
+        for cost in (self.tenant_served[self.tenant], self.served, waits / self.weight):
             cost = np.where(least, cost, np.inf)
             least = cost == cost.min()
         return int(np.where(least[share], due, np.iinfo(np.int64).max).argmin())
 
-    def allowances(self, share: Ints, tokens: int) -> Levels:
-        """[shares] tokens of a pass of `tokens` that each share may take before the others must have had theirs."""
+    def allowances(self, share: Ints, tokens: int) -> tuple[Levels, Levels]:
+        """Tokens of a pass of `tokens` that each share [shares] and each tenant [tenants] may take.
+
+        Beyond that they wait until the others have had theirs.
+        """
         present = np.bincount(share, minlength=len(self.tenant)) > 0
-        allowed = np.zeros(len(self.tenant))
         tenants = np.unique(self.tenant[present])
-        for tenant, room in zip(tenants, _fill(self.tenant_served[tenants], tokens, tokens), strict=True):
+        rooms = np.zeros(len(self.tenant_served))
+        rooms[tenants] = _fill(self.tenant_served[tenants], tokens, tokens)
+        allowed = np.zeros(len(self.tenant))
+        for tenant in tenants:
             own = np.flatnonzero(present & (self.tenant == tenant))
-            allowed[own] = _fill(self.served[own], room, tokens, self.weight[own])
-        return allowed
+            allowed[own] = _fill(self.served[own], rooms[tenant], tokens, self.weight[own])
+        return allowed, rooms
 
 
 _REMEMBERED = 1024
@@ -66,7 +75,14 @@ class Shares:
                  "_tenants", "_weight")  # fmt: skip
 
     def __init__(self) -> None:
-        self._clear()
+        self._standing: Standing | None = None
+        self._charged = False
+        self._index: dict[tuple[str, str, int], int] = {}
+        self._tenants: dict[str, int] = {}
+        self._tenant = np.empty(0, np.int64)
+        self._weight = self._served = np.empty(0)
+        self._tenant_served = self._floor = np.empty(0)
+        self._tenant_floor = 0.0
 
     def place(self, tenant: str, model: str, priority: int) -> int:
         """The share's number; stays the same until `rest`."""
@@ -101,17 +117,7 @@ class Shares:
     def rest(self) -> None:
         """Nothing waits: everyone starts afresh."""
         if self._charged or len(self._index) > _REMEMBERED:
-            self._clear()
-
-    def _clear(self) -> None:
-        self._standing: Standing | None = None
-        self._charged = False
-        self._index: dict[tuple[str, str, int], int] = {}
-        self._tenants: dict[str, int] = {}
-        self._tenant = np.empty(0, np.int64)
-        self._weight = self._served = np.empty(0)
-        self._tenant_served = self._floor = np.empty(0)
-        self._tenant_floor = 0.0
+            self.__init__()  # type: ignore[misc]  # a new life, same object
 
     def _new(self, key: tuple[str, str, int]) -> int:
         self._standing = None

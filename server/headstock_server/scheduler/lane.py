@@ -11,6 +11,7 @@ from headstock.preprocess import Row
 from headstock_server.scheduler import policy
 from headstock_server.scheduler.contract import Backbone, LaneKey
 from headstock_server.scheduler.fairness import Shares
+from headstock_server.scheduler.pace import PaceMeter
 from headstock_server.scheduler.ticket import Ticket
 
 _LENGTH, _DUE, _DEADLINE, _ARRIVAL, _DEAD, _OWNER, _INDEX, _SHARE = range(8)
@@ -48,12 +49,16 @@ class Picked:
 class Lane:
     """Waiting rows of one backbone, oldest first. Not thread-safe: the device's picking lock guards it."""
 
-    __slots__ = ("_columns", "_next_owner", "_shares", "_tickets", "key", "patience_ns", "size")
+    __slots__ = ("_columns", "_next_owner", "_shares", "_tickets", "key", "meter", "patience_ns", "served_ns",
+                 "size")  # fmt: skip
 
-    def __init__(self, key: LaneKey, patience_ns: int) -> None:
-        self.key = key
+    def __init__(self, backbone: Backbone, patience_ns: int) -> None:
+        self.key = backbone.lane
+        self.meter = PaceMeter(backbone.token_ns, backbone.budget.tokens)
         self.patience_ns = patience_ns
         self.size = 0
+        self.served_ns = 0.0
+        """Estimated time that its passes took, comparable with other lanes of the device."""
         self._columns = np.zeros((8, 64), np.int64)
         self._tickets: dict[int, Ticket] = {}
         self._next_owner = 0
@@ -106,6 +111,10 @@ class Lane:
         """When the most urgent row is due; `NEVER` in an empty lane."""
         return int(self._columns[_DUE, : self.size].min()) if self.size else policy.NEVER
 
+    def pass_ns(self) -> float:
+        """Estimated time of a full pass; the lane must not be empty."""
+        return self.meter.pace.time(next(iter(self._tickets.values())).model.backbone.budget.tokens)
+
     def pick(self, now: int, max_delay: int) -> Picked:
         """Take the next pass and everything that must be dropped out of the lane."""
         if self.size == 0:
@@ -120,7 +129,7 @@ class Lane:
             columns[_SHARE],
         )
         backbone = next(iter(self._tickets.values())).model.backbone
-        selection = policy.select(waiting, backbone.budget, now, max_delay, self._shares.standing())
+        selection = policy.select(waiting, backbone.budget, now, max_delay, self._shares.standing(), self.meter.pace)
         dropped = len(selection.expired) + len(selection.dead)
         leaving = selection.rows
         if dropped:

@@ -2,7 +2,7 @@
 
 The rules, in order: cancelled and expired rows are dropped before they cost anything; the row that is due first is
 the seed, so no row waits for ever; rows nearest to the seed in length join it while the padded pass stays within the
-token budget and the padding within its bound. When more waits than fits, the tenants and models take turns
+token budget, the padding within its bound, and no row's deadline suffers. When more waits than fits, the tenants and models take turns
 (`fairness`): the seed comes from the one that has had least, and rows of those that have had their part join last. A
 pass is released at once unless a delay was configured: it grows while the runner is busy, not by waiting.
 
@@ -14,11 +14,13 @@ ends up in front of everything that is still alive, and a request of a hundred r
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
 
 import numpy as np
 import numpy.typing as npt
 
-from headstock_server.scheduler.fairness import Standing
+from headstock_server.scheduler.fairness import Levels, Standing
+from headstock_server.scheduler.pace import Pace
 
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
@@ -57,6 +59,19 @@ class Waiting:
     """Index into a `Standing`."""
 
 
+class Reason(Enum):
+    """Why a pass was released as it is."""
+
+    ALL = "all"
+    """Nothing else waited."""
+    FULL = "full"
+    """One more row would not fit into the budget."""
+    LENGTHS = "lengths"
+    """The rows that waited differ too much in length from it."""
+    DEADLINE = "deadline"
+    """One more row would have made one of them late."""
+
+
 @dataclass(frozen=True, slots=True)
 class Selection:
     """What to do with a lane now. The three index arrays are disjoint positions in `Waiting`."""
@@ -69,6 +84,8 @@ class Selection:
     """Rows that nobody waits for."""
     ready_at: int = NEVER
     """When to look again, if `rows` is empty because a delay was configured."""
+    reason: Reason | None = None
+    """Why the pass is no larger; None without one."""
 
 
 _NONE: Ints = np.empty(0, np.int64)
@@ -76,46 +93,76 @@ _FIRST: Ints = np.zeros(1, np.int64)
 
 
 def select(
-    waiting: Waiting, budget: Budget, now: int, max_delay: int = 0, standing: Standing | None = None
+    waiting: Waiting,
+    budget: Budget,
+    now: int,
+    max_delay: int = 0,
+    standing: Standing | None = None,
+    pace: Pace | None = None,
 ) -> Selection:
     """The next pass of a lane at time `now`; `max_delay` (nanoseconds) lets a pass wait for company that long.
 
-    Without a `standing` all rows are one share.
+    Without a `standing` all rows are one share. Without a `pace` only deadlines that have passed matter.
     """
     dead = expired = _NONE
     live: Ints | None = None
     gone = waiting.dead != 0
     late = waiting.deadline <= now
+    bears = None if pace is None else _bears(waiting, now, pace)
+    if bears is not None:
+        hopeless = bears < waiting.length
+        if not (hopeless | late | gone).all():
+            # It would be late even alone, and others can still be in time.
+            late |= hopeless
+        bears[hopeless] = NEVER
     if gone.any() or late.any():
         dead = np.flatnonzero(gone)
         expired = np.flatnonzero(late & ~gone)
         live = np.flatnonzero(~(gone | late))
-    length = waiting.length if live is None else waiting.length[live]
-    if len(length) == 0:
+        waiting = Waiting(*(getattr(waiting, name)[live] for name in Waiting.__slots__))
+        bears = None if bears is None else bears[live]
+    if len(waiting.length) == 0:
         return Selection(_NONE, expired, dead)
-    if len(length) == 1:
-        rows = _FIRST
-    else:
-        due = waiting.due if live is None else waiting.due[live]
-        rows = _everything(length, due, budget)
-        if rows is None:
-            share = waiting.share if live is None else waiting.share[live]
-            rows = _fill(length, due, budget, share, standing)
-    if max_delay > 0 and len(rows) == len(length):
+    rows, reason = _rows(waiting, budget, standing, bears)
+    if max_delay > 0 and reason is Reason.ALL and _has_room(waiting.length, budget):
         # Everything that waits fits into one pass: only then can waiting improve it.
-        arrival = waiting.arrival if live is None else waiting.arrival[live]
-        ready_at = int(arrival.min()) + max_delay
-        if ready_at > now and _has_room(length, budget):
+        ready_at = _ready_at(waiting, max_delay, pace)
+        if ready_at > now:
             return Selection(_NONE, expired, dead, ready_at)
-    return Selection(rows if live is None else live[rows], expired, dead)
+    return Selection(rows if live is None else live[rows], expired, dead, reason=reason)
 
 
-def _everything(length: Ints, due: Ints, budget: Budget) -> Ints | None:
+def _bears(waiting: Waiting, now: int, pace: Pace) -> Ints | None:
+    """Per row the padded tokens of the largest pass that still meets its deadline; None if no row has one."""
+    if int(waiting.deadline.min()) == NEVER:
+        return None
+    bears = np.full(len(waiting.length), NEVER)
+    bound = np.flatnonzero(waiting.deadline != NEVER)
+    time = waiting.deadline[bound] - now - pace.fixed_ns - pace.spread_ns
+    bears[bound] = np.clip(time / pace.token_ns, 0, 1 << 62)
+    return bears
+
+
+def _rows(
+    waiting: Waiting, budget: Budget, standing: Standing | None, bears: Ints | None
+) -> tuple[Ints, Reason]:
+    length = waiting.length
+    if len(length) == 1:
+        return _FIRST, Reason.ALL
+    everything = _everything(length, waiting.due, budget, bears)
+    if everything is not None:
+        return everything, Reason.ALL
+    return _fill(waiting, budget, standing, bears)
+
+
+def _everything(length: Ints, due: Ints, budget: Budget, bears: Ints | None) -> Ints | None:
     """All rows, the one that is due first in front, if they fit into one pass; else None."""
     padded = len(length) * int(length.max())
     if padded > budget.tokens or len(length) > budget.rows:
         return None
     if padded - int(length.sum()) > budget.waste * padded:
+        return None
+    if bears is not None and padded > int(bears.min()):
         return None
     rows = np.arange(len(length))
     seed = int(due.argmin())
@@ -123,71 +170,101 @@ def _everything(length: Ints, due: Ints, budget: Budget) -> Ints | None:
     return rows
 
 
-def _fill(length: Ints, due: Ints, budget: Budget, share: Ints, standing: Standing | None) -> Ints:
-    """A seed and the rows nearest to it in length that keep both bounds; ties go to the row that is due first."""
+def _fill(
+    waiting: Waiting, budget: Budget, standing: Standing | None, bears: Ints | None
+) -> tuple[Ints, Reason]:
+    """A seed and the rows nearest to it in length that keep all bounds; ties go to the row that is due first."""
+    length, due, share = waiting.length, waiting.due, waiting.share
     fair = standing if standing is not None and int(share.min()) != int(share.max()) else None
-    seed = int(due.argmin()) if fair is None else fair.first(share, due)
+    seed = int(due.argmin()) if fair is None else fair.first(share, length, due)
     if budget.rows == 1:
-        return np.array([seed], np.int64)
-    order = _nearest(length, due, seed)
-    growing = _Growing(budget, seed, int(length[seed]))
-    if fair is None:
-        growing.join(order, length)
-    else:
-        within = _within(order, length, share, fair.allowances(share, budget.tokens), seed)
-        growing.join(order[within], length)
-        # An empty slot helps nobody: what is left goes to whoever waits.
-        growing.join(order[~within], length)
-    return np.array(growing.chosen, np.int64)
-
-
-def _nearest(length: Ints, due: Ints, seed: int) -> Ints:
-    """All rows but the seed by their distance in length from it, then by when they are due."""
+        return np.array([seed], np.int64), Reason.FULL
+    growing = _Growing(budget, seed, length, bears)
     by_due = due.argsort(kind="stable")
     by_due = by_due[by_due != seed]
-    distance = np.abs(length[by_due] - length[seed])
-    if distance.max() < 0x7FFF:
-        # numpy sorts 16-bit integers by radix: about five times faster on a long queue.
-        distance = distance.astype(np.int16)  # type: ignore[assignment]
-    return by_due[distance.argsort(kind="stable")]
+    if fair is None:
+        growing.join(_nearest(by_due, length, seed))
+    else:
+        own = share[by_due] == share[seed]
+        order = _nearest(np.concatenate([by_due[own], by_due[~own]]), length, seed)
+        within = _within(order, length, share, fair, seed, budget)
+        growing.join(order[within])
+        # An empty slot helps nobody: what is left goes to whoever waits.
+        growing.join(order[~within])
+    return np.array(growing.chosen, np.int64), growing.reason()
 
 
-def _within(order: Ints, length: Ints, share: Ints, allowed: npt.NDArray[np.float64], seed: int) -> Bools:
-    """Which rows of `order` start within what their share may take, counted along `order`."""
-    by_share = share[order].argsort(kind="stable")
-    sorted_ = order[by_share]
-    shares, lengths = share[sorted_], length[sorted_]
+def _nearest(rows: Ints, length: Ints, seed: int) -> Ints:
+    """The rows by their distance in length from the seed; ties stay in order."""
+    distance = np.abs(length[rows] - length[seed])
+    # numpy sorts 16-bit integers by radix: about five times faster on a long queue.
+    short = distance.astype(np.uint16) if distance.max() <= 0xFFFF else distance
+    order: Ints = rows[short.argsort(kind="stable")]
+    return order
+
+
+def _within(order: Ints, length: Ints, share: Ints, standing: Standing, seed: int, budget: Budget) -> Bools:
+    """Which rows of `order` start within what their share and their tenant may take, counted along `order`."""
+    shares, tenants = standing.allowances(share, budget.tokens)
+    # Whose turn it is may fill the pass.
+    shares[share[seed]] = budget.tokens
+    within = _counted(share[order], length[order], shares)
+    if np.count_nonzero(tenants) > 1:
+        tenant = standing.tenant[share]
+        tenants[tenant[seed]] = budget.tokens
+        fits = np.flatnonzero(within)
+        rows = order[fits]
+        within[fits] = _counted(tenant[rows], length[rows], tenants)
+    return within
+
+
+def _counted(group: Ints, length: Ints, allowed: Levels) -> Bools:
+    """Which rows start before the rows of their group have reached what is allowed to the group."""
+    by_group = group.astype(np.uint16).argsort(kind="stable")
+    groups, lengths = group[by_group], length[by_group]
     before = np.cumsum(lengths) - lengths
-    starts = np.flatnonzero(np.diff(shares, prepend=-1))
-    before -= np.repeat(before[starts], np.diff(starts, append=len(shares)))
-    before[shares == share[seed]] += length[seed]
-    within = np.empty(len(order), bool)
-    within[by_share] = before < allowed[shares]
+    starts = np.flatnonzero(np.diff(groups, prepend=-1))
+    before -= np.repeat(before[starts], np.diff(starts, append=len(groups)))
+    within = np.empty(len(group), bool)
+    within[by_group] = before < allowed[groups]
     return within
 
 
 class _Growing:
     """A pass while rows join it."""
 
-    __slots__ = ("budget", "chosen", "longest", "total")
+    __slots__ = ("bears", "budget", "chosen", "hurried", "length", "limit", "longest", "total")
 
-    def __init__(self, budget: Budget, seed: int, length: int) -> None:
+    def __init__(self, budget: Budget, seed: int, length: Ints, bears: Ints | None) -> None:
         self.budget = budget
+        self.length = length
+        self.bears = bears
         self.chosen = [seed]
-        self.longest = self.total = length
+        self.longest = self.total = int(length[seed])
+        self.limit = NEVER if bears is None else int(bears[seed])
+        """Padded tokens that the most urgent row in it can bear."""
+        self.hurried = False
+        """True if a row stayed outside because of a deadline."""
 
-    def join(self, order: Ints, length: Ints) -> None:
-        """Let rows in, in that order, which is by distance from the seed, while both bounds hold."""
+    def join(self, order: Ints) -> None:
+        """Let rows in, in that order, which is by distance from the seed, while the bounds hold."""
         budget, chosen, longest, total = self.budget, self.chosen, self.longest, self.total
+        bears = None if self.bears is None else self.bears[order].tolist()
         count = len(chosen)
         shorter = longer = True
-        for candidate, size in zip(order.tolist(), length[order].tolist(), strict=True):
+        for i, (candidate, size) in enumerate(zip(order.tolist(), self.length[order].tolist(), strict=True)):
             if count >= budget.rows or not (shorter or longer):
                 break
             if not (longer if size > longest else shorter):
                 continue
             padded = (count + 1) * max(longest, size)
             if padded <= budget.tokens and padded - total - size <= budget.waste * padded:
+                if bears is not None:
+                    if padded > self.limit or padded > bears[i]:
+                        # It would make one of them late; another row may be shorter, or in less of a hurry.
+                        self.hurried = True
+                        continue
+                    self.limit = min(self.limit, bears[i])
                 chosen.append(candidate)
                 count, total, longest = count + 1, total + size, max(longest, size)
             elif size > longest:
@@ -198,6 +275,23 @@ class _Growing:
             else:
                 shorter = False
         self.longest, self.total = longest, total
+
+    def reason(self) -> Reason:
+        """Why no more rows joined."""
+        count = len(self.chosen)
+        if count >= self.budget.rows or (count + 1) * self.longest > self.budget.tokens:
+            return Reason.FULL
+        return Reason.DEADLINE if self.hurried else Reason.LENGTHS
+
+
+def _ready_at(waiting: Waiting, max_delay: int, pace: Pace | None) -> int:
+    """When waiting for company must end: the oldest row's delay is over, or a deadline would be missed."""
+    ready_at = int(waiting.arrival.min()) + max_delay
+    first = int(waiting.deadline.min())
+    if pace is None or first == NEVER:
+        return ready_at
+    padded = len(waiting.length) * int(waiting.length.max())
+    return min(ready_at, first - int(pace.time(padded) + pace.spread_ns))
 
 
 def _has_room(length: Ints, budget: Budget) -> bool:

@@ -41,13 +41,14 @@ class Scheduler:
         """Queue a ticket; never blocks.
 
         Raises `Exhausted` when the queue is full, `Unavailable` when draining, `DeadlineExceeded` when it is too
-        late already, `InvalidInput` for no rows or more rows than the queue holds.
+        late already or would be by the time it ran, `InvalidInput` for no rows or more rows than the queue holds.
         """
         count = len(ticket.rows)
         tokens = ticket.rows[0].length if count == 1 else sum(row.length for row in ticket.rows)
         if not 0 < count <= self.options.queue_rows:
             raise InvalidInput(f"the request has {count} rows; expected 1 to {self.options.queue_rows}")
-        if ticket.deadline is not None and ticket.deadline <= time.monotonic():
+        now = time.monotonic_ns()
+        if ticket.deadline is not None and ticket.deadline * 1e9 <= now:
             raise DeadlineExceeded("the deadline had passed before the request was queued")
         backbone = ticket.model.backbone
         with self._lock:
@@ -61,6 +62,9 @@ class Scheduler:
                 self._refused += 1
                 raise self._full(counters)
             device = self._devices.get(backbone.lane.device) or self._start(backbone.lane.device)
+            if ticket.deadline is not None:
+                pace = device.lane(backbone).meter.pace
+                device.promises.admit(ticket, tokens, pace, now, self.options.runners)
             self._rows += count
             self._tokens += tokens
             self._open += 1
@@ -158,8 +162,10 @@ class Scheduler:
                 if picked.lane is not None:
                     self._recorder.left(picked.lane, picked.rows)
                 if picked.work is not None:
-                    for ticket in picked.work.tickets:
+                    for ticket, row in zip(picked.work.tickets, picked.work.rows, strict=True):
                         ticket.timings.started_ns = ticket.timings.started_ns or now
+                        if ticket.deadline is not None:
+                            device.promises.started(ticket, row.length)
                     if device.idle and self._rows:
                         device.wake.notify()
                     return picked.work
@@ -178,6 +184,9 @@ class Scheduler:
         done: list[Ticket] = []
         with self._lock:
             self._recorder.ran(work, executed)
+            if not executed.reran:
+                meter = device.lane(work.backbone).meter
+                meter.observe(executed.padded_tokens, executed.input_ns + executed.infer_ns)
             for ticket, index, value in zip(work.tickets, work.indices, executed.values, strict=True):
                 if ticket.result is not None:
                     continue
@@ -206,6 +215,8 @@ class Scheduler:
         ticket.result = error if error is not None else ticket.outputs
         ticket.timings.finished_ns = time.monotonic_ns()
         self._recorder.closed(ticket)
+        if ticket.deadline is not None:
+            self._devices[ticket.model.backbone.lane.device].promises.closed(ticket)
         done.append(ticket)
 
     def _hand_over(self, done: Sequence[Ticket]) -> None:

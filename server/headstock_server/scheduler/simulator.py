@@ -21,7 +21,7 @@ from headstock_server.scheduler.options import SchedulerOptions
 from headstock_server.scheduler.policy import NEVER, Budget
 from headstock_server.scheduler.ticket import Ticket
 
-Outcome = Literal["answered", "late", "cancelled", "failed"]
+Outcome = Literal["answered", "refused", "late", "cancelled", "failed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,13 +170,13 @@ class Simulator:
         self._look_at = NEVER
         self.result = Simulated()
 
-    def run(self, arrivals: Iterable[Arrival]) -> Simulated:
-        """Play the arrivals until every request is answered."""
+    def run(self, arrivals: Iterable[Arrival], until: int = NEVER) -> Simulated:
+        """Play the arrivals until every request is answered, or to the moment `until`."""
         number = 0
         for arrival in arrivals:
             self._at(arrival.at, self._arrive(arrival, number))
             number += len(arrival.lengths)
-        while self._events:
+        while self._events and self._events[0][0] <= until:
             now, _, event = heapq.heappop(self._events)
             event(now)
             while self._events and self._events[0][0] == now:
@@ -196,6 +196,13 @@ class Simulator:
             ticket.timings.submitted_ns = now
             request = self._by_ticket[ticket] = Answered(arrival, ticket, number)
             self.result.requests.append(request)
+            pace = self._device.lane(ticket.model.backbone).meter.pace
+            try:
+                self._device.promises.admit(ticket, sum(arrival.lengths), pace, now, self.options.runners)
+            except DeadlineExceeded as error:
+                self._close(ticket, now, error)
+                request.outcome = "refused"
+                return
             self._inbox.append(ticket)
             self._waiting += len(ticket.rows)
             if arrival.cancel is not None:
@@ -207,7 +214,7 @@ class Simulator:
         key = arrival.model, arrival.backbone
         if key not in self._models:
             self._models[key] = _Model(arrival.model, self._backbones[arrival.backbone], self._group)
-        rows = [Row({"x": np.float32(number + i)}, length) for i, length in enumerate(arrival.lengths)]
+        rows = [Row({"x": np.array(number + i, np.float32)}, length) for i, length in enumerate(arrival.lengths)]
         deadline = None if arrival.deadline is None else arrival.deadline / 1e9
         return Ticket(
             self._models[key], rows, deadline, tenant=arrival.tenant, priority=arrival.priority
@@ -234,12 +241,15 @@ class Simulator:
         lengths = [row.length for row in work.rows]
         padded = len(lengths) * max(lengths)
         end = now + self._service(padded)
+        for ticket, row in zip(work.tickets, work.rows, strict=True):
+            self._device.promises.started(ticket, row.length)
         self._free -= 1
         self.result.passes.append(SimulatedPass(now, end, work, padded, sum(lengths)))
-        self._at(end, lambda at: self._finish(work, at))
+        self._at(end, lambda at: self._finish(work, padded, at))
 
-    def _finish(self, work: Pass, now: int) -> None:
+    def _finish(self, work: Pass, padded: int, now: int) -> None:
         self._free += 1
+        self._device.lane(work.backbone).meter.observe(padded, self._service(padded))
         for ticket, index, value in zip(work.tickets, work.indices, execute(work).values, strict=True):
             if ticket.result is not None:
                 continue
@@ -252,6 +262,7 @@ class Simulator:
         if ticket.result is not None:
             return
         ticket.result = error if error is not None else ticket.outputs
+        self._device.promises.closed(ticket)
         request = self._by_ticket[ticket]
         request.answers += 1
         request.at = now

@@ -32,25 +32,25 @@ def unary(parse: Callable[[bytes], Request], answer: Callable[[Request], Awaitab
 
     async def handle(data: bytes, context: Context) -> bytes:
         try:
-            return (await answer(_parsed(parse, data))).SerializeToString()
+            return (await answer(parsed(parse, data))).SerializeToString()
         except Exception as error:
             await refuse(context, error)
 
     return grpc.unary_unary_rpc_method_handler(handle)
 
 
-def unimplemented(method: str, reason: str, *, streams: bool = False) -> Handler:
+def unimplemented(method: str, reason: str) -> Handler:
     """A handler that says why it does nothing, without parsing what was sent."""
     error = Unsupported(f"{method} is not offered by this server: {reason}")
 
     async def handle(_: object, context: Context) -> bytes:
         await refuse(context, error)
 
-    make = grpc.stream_stream_rpc_method_handler if streams else grpc.unary_unary_rpc_method_handler
-    return make(handle)
+    return grpc.unary_unary_rpc_method_handler(handle)
 
 
-def _parsed(parse: Callable[[bytes], Request], data: bytes) -> Request:
+def parsed(parse: Callable[[bytes], Request], data: bytes) -> Request:
+    """A small message; raises `InvalidInput`, or `LimitExceeded` before it costs anything."""
     if len(data) > _SMALL:
         raise LimitExceeded(f"the request has {len(data)} bytes; expected at most {_SMALL}")
     try:

@@ -20,6 +20,10 @@ from headstock_server.dataplane.messages import (
 from headstock_server.transport import prescan
 
 CLASSIFICATION = "classification"
+LICENCE_WARNING = "headstock-licence-warning"
+"""Metadata key."""
+_WARNINGS = 4
+"""Warnings on one call: a stream can ask many models, and clients take 8 KiB of metadata."""
 
 # Fields of an unset message are scalars' defaults, so reading them costs no allocation.
 _parse = pb.ModelInferRequest.FromString
@@ -27,11 +31,20 @@ _parse = pb.ModelInferRequest.FromString
 
 def decode_request(data: bytes, limits: Limits) -> InferRequest:
     """The request in `data`; raises `InvalidInput` or `LimitExceeded`."""
+    return request_of(parse_request(data, limits))
+
+
+def parse_request(data: bytes, limits: Limits) -> pb.ModelInferRequest:
+    """The message in `data`, its tensors unread; raises `InvalidInput` or `LimitExceeded`."""
     prescan.check(data, limits)
     try:
-        message = _parse(data)
+        return _parse(data)
     except DecodeError:
         raise prescan.malformed() from None
+
+
+def request_of(message: pb.ModelInferRequest) -> InferRequest:
+    """The request that a message holds; raises `InvalidInput`."""
     return InferRequest(
         model=message.model_name,
         version=message.model_version,
@@ -43,6 +56,11 @@ def decode_request(data: bytes, limits: Limits) -> InferRequest:
 
 
 def encode_response(response: InferResponse) -> bytes:
+    """The answer of a call with one request."""
+    return response_message(response).SerializeToString()
+
+
+def response_message(response: InferResponse) -> pb.ModelInferResponse:
     """The answer, always with raw contents: clients decode typed ones for BYTES only."""
     message = pb.ModelInferResponse(model_name=response.model, model_version=response.version, id=response.id)
     for output in response.outputs:
@@ -51,7 +69,12 @@ def encode_response(response: InferResponse) -> bytes:
         message.raw_output_contents.append(tensors.encode(values, output.datatype))
     for key, value in response.parameters.items():
         _set_parameter(message.parameters[key], value)
-    return message.SerializeToString()
+    return message
+
+
+def licence_trailer(*warnings: str) -> tuple[tuple[str, str], ...]:
+    """Trailing metadata that tells a caller what to know about the licences of the models that answered."""
+    return tuple((LICENCE_WARNING, warning) for warning in warnings[:_WARNINGS])
 
 
 def _inputs(message: pb.ModelInferRequest) -> list[InputTensor]:

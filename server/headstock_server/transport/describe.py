@@ -13,16 +13,23 @@ from headstock_server.dataplane.metadata import PLATFORM, ModelDescription
 from headstock_server.dataplane.statistics import BackboneReport, ModelReport
 from headstock_server.scheduler import BatchStatistics
 
-EXTENSIONS = (
+_EXTENSIONS = (
     "classification",
     "model_configuration",
     "binary_tensor_data",
     "parameters",
     "statistics",
 )
-"""What works, and nothing else: clients decide by this list what to ask for."""
+_FOR_OPERATORS = ("model_repository", "logging")
 
 _TYPES = {"BYTES": "TYPE_STRING"}
+
+
+def extensions(*, admin: bool, trace: bool) -> tuple[str, ...]:
+    """What works, and nothing else: clients decide by this list what to ask for."""
+    if not admin:
+        return _EXTENSIONS
+    return (*_EXTENSIONS, *_FOR_OPERATORS, *(("trace",) if trace else ()))
 
 
 def metadata(description: ModelDescription) -> pb.ModelMetadataResponse:
@@ -31,7 +38,7 @@ def metadata(description: ModelDescription) -> pb.ModelMetadataResponse:
         name=description.name,
         versions=[str(number) for number in description.versions],
         platform=PLATFORM,
-        inputs=[_tensor(s) for s in (description.raw_input, *description.tensor_inputs)],
+        inputs=[_tensor(s) for s in (*description.raw_inputs, *description.tensor_inputs)],
         outputs=[_tensor(s) for s in description.outputs],
     )
 
@@ -44,7 +51,7 @@ def config(description: ModelDescription, limits: Limits) -> pb.ModelConfig:
         backend="onnxruntime",
         max_batch_size=limits.rows,
         # Every input is optional: the caller sends either the raw one or the ready tensors.
-        input=[_config_input(s) for s in (description.raw_input, *description.tensor_inputs)],
+        input=[_config_input(s) for s in (*description.raw_inputs, *description.tensor_inputs)],
         output=[pb.ModelOutput(name=s.name, data_type=_data_type(s), dims=s.shape[1:]) for s in description.outputs],
         dynamic_batching=pb.ModelDynamicBatching(),
         parameters={k: pb.ModelParameter(string_value=v) for k, v in _parameters(description).items()},
@@ -133,6 +140,10 @@ def _parameters(description: ModelDescription) -> dict[str, str]:
         "headstock.head_type": description.head_type,
         "headstock.licences": json.dumps(licences, ensure_ascii=False),
     }
+    if description.ruling is not None:
+        values["headstock.licence_verdict"] = description.ruling.value
+        values["headstock.licence_reason"] = description.ruling.reason
+        values["headstock.licence_proof"] = description.ruling.proof_id
     if description.labels:
         values["labels"] = json.dumps(description.labels, ensure_ascii=False)
     return values

@@ -3,39 +3,41 @@
 from __future__ import annotations
 
 import time
+from collections.abc import AsyncIterator
+from contextlib import aclosing
 
 import grpc
 
 from headstock import __version__
 from headstock.oip import open_inference_grpc_pb2 as pb
 from headstock_server.dataplane.infer import DataPlane
+from headstock_server.dataplane.log_settings import LogControl
+from headstock_server.dataplane.zoo import ZooPlane
 from headstock_server.transport import describe
 from headstock_server.transport.calls import Context, Handler, refuse, unary, unimplemented
-from headstock_server.transport.codec import decode_request, encode_response
+from headstock_server.transport.codec import decode_request, encode_response, licence_trailer
+from headstock_server.transport.control import ControlHandlers, check_repository
+from headstock_server.transport.stream import Stream
 
 SERVICE = "inference.GRPCInferenceService"
 
 _SHARED_MEMORY = "memory named by clients is a way into the server's address space; send raw contents"
-_UNIMPLEMENTED = {
-    "ModelStreamInfer": "send ModelInfer calls, which the server batches just as well",
-    "RepositoryModelLoad": "models load when they are first asked for",
-    "RepositoryModelUnload": "models are unloaded when the catalogue drops them",
-    "TraceSetting": "there is no tracing to set",
-    "LogSettings": "the log is set when the server starts",
-}
 
 
 class InferenceService:
     """Handlers of `inference.GRPCInferenceService` over a data plane."""
 
-    def __init__(self, plane: DataPlane) -> None:
-        """Answer from `plane`."""
+    def __init__(self, plane: DataPlane, zoo: ZooPlane, log: LogControl) -> None:
+        """Answer from `plane`; what operators change goes to `zoo` and `log`."""
         self._plane = plane
+        self._zoo = zoo
+        self._control = ControlHandlers(plane.tracer, zoo, log)
 
     def handlers(self) -> dict[str, Handler]:
         """Every RPC of the service by name; those that do not work say why."""
         table = {
             "ModelInfer": grpc.unary_unary_rpc_method_handler(self.model_infer),
+            "ModelStreamInfer": grpc.stream_stream_rpc_method_handler(self.model_stream_infer),
             "ServerLive": unary(pb.ServerLiveRequest.FromString, self.server_live),
             "ServerReady": unary(pb.ServerReadyRequest.FromString, self.server_ready),
             "ModelReady": unary(pb.ModelReadyRequest.FromString, self.model_ready),
@@ -44,11 +46,11 @@ class InferenceService:
             "ModelConfig": unary(pb.ModelConfigRequest.FromString, self.model_config),
             "ModelStatistics": unary(pb.ModelStatisticsRequest.FromString, self.model_statistics),
             "RepositoryIndex": unary(pb.RepositoryIndexRequest.FromString, self.repository_index),
+            **self._control.handlers(),
         }
         for method in pb.DESCRIPTOR.services_by_name["GRPCInferenceService"].methods:
             if method.name not in table:
-                reason = _UNIMPLEMENTED.get(method.name, _SHARED_MEMORY)
-                table[method.name] = unimplemented(method.name, reason, streams=method.client_streaming)
+                table[method.name] = unimplemented(method.name, _SHARED_MEMORY)
         return table
 
     async def model_infer(self, data: bytes, context: Context) -> bytes:
@@ -58,9 +60,18 @@ class InferenceService:
             remaining = context.time_remaining()
             if remaining is not None:
                 request.deadline = time.monotonic() + remaining
-            return encode_response(await self._plane.infer(request))
+            response = await self._plane.infer(request)
+            if response.licence_warning:
+                context.set_trailing_metadata(licence_trailer(response.licence_warning))
+            return encode_response(response)
         except Exception as error:
             await refuse(context, error)
+
+    async def model_stream_infer(self, requests: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:
+        """Many requests on one call, answered in order; their rows share passes with everybody's."""
+        async with aclosing(Stream(self._plane, requests, context).answers()) as answers:
+            async for answer in answers:
+                yield answer
 
     async def server_live(self, _: pb.ServerLiveRequest) -> pb.ServerLiveResponse:
         """Whoever reads this lives."""
@@ -76,7 +87,8 @@ class InferenceService:
 
     async def server_metadata(self, _: pb.ServerMetadataRequest) -> pb.ServerMetadataResponse:
         """Name, version, extensions that work."""
-        return pb.ServerMetadataResponse(name="headstock", version=__version__, extensions=describe.EXTENSIONS)
+        extensions = describe.extensions(admin=self._zoo.allowed, trace=self._plane.tracer.possible)
+        return pb.ServerMetadataResponse(name="headstock", version=__version__, extensions=extensions)
 
     async def model_metadata(self, request: pb.ModelMetadataRequest) -> pb.ModelMetadataResponse:
         """Loads the model if need be."""
@@ -94,6 +106,7 @@ class InferenceService:
 
     async def repository_index(self, request: pb.RepositoryIndexRequest) -> pb.RepositoryIndexResponse:
         """Models and their state; `ready` leaves out the others."""
+        check_repository(request.repository_name)
         response = pb.RepositoryIndexResponse()
         for row in await self._plane.index():
             if row.state == "READY" or not request.ready:

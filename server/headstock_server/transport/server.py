@@ -7,6 +7,8 @@ import grpc
 from headstock.errors import FailedPrecondition
 from headstock_server.dataplane.infer import DataPlane
 from headstock_server.dataplane.limits import MIB, Limits
+from headstock_server.dataplane.log_settings import LogControl
+from headstock_server.dataplane.zoo import ZooPlane
 from headstock_server.transport import health, oip, zoo
 from headstock_server.transport.health import HealthService
 from headstock_server.transport.oip import InferenceService
@@ -18,16 +20,16 @@ _SERVICES = (oip.SERVICE, zoo.SERVICE, health.SERVICE)
 
 
 class GrpcServer:
-    """Serves one data plane on one port."""
+    """Serves one data plane, and the catalogue behind it, on one port."""
 
-    def __init__(self, plane: DataPlane) -> None:
+    def __init__(self, plane: DataPlane, catalogue: ZooPlane, log: LogControl) -> None:
         """Nothing listens until `start`."""
         self._plane = plane
         self._server = grpc.aio.server(options=channel_options(plane.limits), maximum_concurrent_rpcs=_CONCURRENT_RPCS)
         reflection = ReflectionService(_SERVICES).handlers()
         services = {
-            oip.SERVICE: InferenceService(plane).handlers(),
-            zoo.SERVICE: ZooService(plane).handlers(),
+            oip.SERVICE: InferenceService(plane, catalogue, log).handlers(),
+            zoo.SERVICE: ZooService(plane, catalogue).handlers(),
             health.SERVICE: HealthService(self._status).handlers(),
             ALPHA: reflection,
             STABLE: reflection,

@@ -36,7 +36,9 @@ TABLE: dict[type[errors.HeadstockError], Row] = {
     errors.NotFound: Row(Code.NOT_FOUND, "NOT_FOUND"),
     errors.AlreadyExists: Row(Code.ALREADY_EXISTS, "ALREADY_EXISTS"),
     errors.Conflict: Row(Code.ABORTED, "CONFLICT"),
+    errors.LicenceRefused: Row(Code.PERMISSION_DENIED, "LICENCE_REFUSED"),
     errors.FailedPrecondition: Row(Code.FAILED_PRECONDITION, "FAILED_PRECONDITION"),
+    errors.PermissionDenied: Row(Code.PERMISSION_DENIED, "PERMISSION_DENIED"),
     errors.DigestMismatch: Row(Code.FAILED_PRECONDITION, "DIGEST_MISMATCH"),
     errors.Corrupt: Row(Code.DATA_LOSS, "CORRUPT"),
     errors.Exhausted: Row(Code.RESOURCE_EXHAUSTED, "EXHAUSTED"),
@@ -81,6 +83,8 @@ def failure_of(error: BaseException) -> Failure:
         message = str(error)[:_LONGEST]
         if error.fix:
             metadata["fix"] = error.fix[:_LONGEST]
+        if isinstance(error, errors.LicenceRefused):
+            metadata["proof_id"] = error.proof_id
     return Failure(row.code, message, ((TRAILER, _details(row, message, metadata, _retry_after(error))),))
 
 

@@ -2,24 +2,95 @@
 
 from __future__ import annotations
 
-from headstock.errors import NotFound
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+
+import grpc
+
+from headstock.catalogue.views import AliasChange, Event
+from headstock.errors import InvalidInput, NotFound
+from headstock.names import Reference
 from headstock.v1 import zoo_pb2 as pb
 from headstock_server.dataplane.infer import DataPlane
-from headstock_server.transport.calls import Handler, unary
+from headstock_server.dataplane.zoo import ZooPlane
+from headstock_server.transport import describe_zoo
+from headstock_server.transport.calls import Context, Handler, parsed, refuse, unary
 
 SERVICE = "headstock.v1.Zoo"
 
+_REASON = 1000
+"""Characters of a reason: it stays in the catalogue for good."""
+
 
 class ZooService:
-    """Handlers of `headstock.v1.Zoo` over a data plane."""
+    """Handlers of `headstock.v1.Zoo` over a data plane and the catalogue's."""
 
-    def __init__(self, plane: DataPlane) -> None:
-        """Answer from `plane`."""
+    def __init__(self, plane: DataPlane, zoo: ZooPlane) -> None:
+        """Answer from `plane` what was served, from `zoo` what there is."""
         self._plane = plane
+        self._zoo = zoo
 
     def handlers(self) -> dict[str, Handler]:
         """Every RPC of the service by name."""
-        return {"BackboneStatistics": unary(pb.BackboneStatisticsRequest.FromString, self.backbone_statistics)}
+        return {
+            "List": unary(pb.ListRequest.FromString, self.list),
+            "Show": unary(pb.ShowRequest.FromString, self.show),
+            "Lineage": unary(pb.LineageRequest.FromString, self.lineage),
+            "Watch": grpc.unary_stream_rpc_method_handler(self.watch),
+            "Promote": unary(pb.PromoteRequest.FromString, self.promote),
+            "Rollback": unary(pb.RollbackRequest.FromString, self.rollback),
+            "Load": unary(pb.LoadRequest.FromString, self.load),
+            "Unload": unary(pb.UnloadRequest.FromString, self.unload),
+            "BackboneStatistics": unary(pb.BackboneStatisticsRequest.FromString, self.backbone_statistics),
+        }
+
+    # ------------------------------------------------------------------------------------------ reads
+    async def list(self, request: pb.ListRequest) -> pb.ListResponse:
+        """Every version with its state here."""
+        rows = await self._zoo.entries(request.kind)
+        return pb.ListResponse(entries=[describe_zoo.entry(listing, row) for listing, row in rows])
+
+    async def show(self, request: pb.ShowRequest) -> pb.ShowResponse:
+        """Identity, digests, licence statements, metrics."""
+        return describe_zoo.version(await self._zoo.show(_reference(request.name, request.version)))
+
+    async def lineage(self, request: pb.LineageRequest) -> pb.LineageResponse:
+        """The tree of what it was made from."""
+        description = await self._zoo.show(_reference(request.name, request.version))
+        return pb.LineageResponse(root=describe_zoo.node(description["lineage"]))
+
+    async def watch(self, data: bytes, context: Context) -> AsyncIterator[bytes]:
+        """The newest event's number, then every event."""
+        try:
+            request = parsed(pb.WatchRequest.FromString, data)
+            after = request.after if request.HasField("after") else None
+            async with aclosing(self._zoo.watch(after)) as items:
+                async for item in items:
+                    yield _watched(item).SerializeToString()
+        except Exception as error:
+            await refuse(context, error)
+
+    # ------------------------------------------------------------------------------------------ changes
+    async def promote(self, request: pb.PromoteRequest) -> pb.PromoteResponse:
+        """Move an alias to a version."""
+        change = await self._zoo.promote(
+            _reference(request.name, request.version), request.alias, _reason(request.reason)
+        )
+        return pb.PromoteResponse(change=_change(change))
+
+    async def rollback(self, request: pb.RollbackRequest) -> pb.RollbackResponse:
+        """Move an alias back."""
+        change = await self._zoo.rollback(request.name, request.alias, _reason(request.reason))
+        return pb.RollbackResponse(change=_change(change))
+
+    async def load(self, request: pb.LoadRequest) -> pb.LoadResponse:
+        """Load a name."""
+        return pb.LoadResponse(versions=await self._zoo.load(request.name))
+
+    async def unload(self, request: pb.UnloadRequest) -> pb.UnloadResponse:
+        """Unload a name."""
+        await self._zoo.unload(request.name)
+        return pb.UnloadResponse()
 
     async def backbone_statistics(self, request: pb.BackboneStatisticsRequest) -> pb.BackboneStatisticsResponse:
         """One backbone, or all that are loaded."""
@@ -44,3 +115,25 @@ class ZooService:
                 queued_rows=report.queued_rows,
             )
         return response
+
+
+def _reference(name: str, version: str) -> Reference:
+    if ":" in name:
+        raise InvalidInput(f"name {name[:80]!r} holds a colon; expected the name alone, and the version beside it")
+    return Reference.parse(f"{name}:{version}" if version else name)
+
+
+def _reason(reason: str) -> str:
+    if len(reason) > _REASON or not reason.isprintable():
+        raise InvalidInput(f"the reason has {len(reason)} characters; expected at most {_REASON}, all printable")
+    return reason
+
+
+def _change(change: AliasChange) -> pb.AliasChange:
+    return describe_zoo.alias_change(change)
+
+
+def _watched(item: Event | int) -> pb.WatchResponse:
+    if isinstance(item, int):
+        return pb.WatchResponse(start=item)
+    return pb.WatchResponse(event=describe_zoo.event(item))

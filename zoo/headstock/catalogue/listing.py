@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 from headstock.catalogue.revision import HEAD
@@ -27,7 +27,8 @@ _WEIGHT_RELATIONS = {
     "distilled_from",
 }
 
-_Query = Callable[[str], Iterable[Any]]
+Query = Callable[[str], Iterable[Any]]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,8 @@ class Listing:
     """Licences that sources declare for the weights, all of them where sources differ; `NOASSERTION` if none does."""
     created_at: str
     """UTC, ISO 8601, seconds."""
+    subject: str
+    """Digest of what the version is: a backbone or a model."""
 
 
 def read_listing(settings: Settings, kind: str | None = None) -> list[Listing]:
@@ -63,20 +66,28 @@ def read_listing(settings: Settings, kind: str | None = None) -> list[Listing]:
 
     Raises `FailedPrecondition` for a catalogue of a newer version, `Corrupt` for one that makes no sense.
     """
+    return read_catalogue(settings, lambda query: listing(query, kind)) or []
+
+
+def read_catalogue(settings: Settings, read: Callable[[Query], T]) -> T | None:
+    """What `read` makes of one snapshot, whose SELECTs it is given a way to run; None when there is no catalogue yet.
+
+    Raises as `read_listing` does.
+    """
     path = settings.sqlite_path
     if path is not None and not path.is_file():
-        return []
+        return None
     if path is not None:
         connection = _open_sqlite(path)
         try:
-            query: _Query = connection.execute
+            query: Query = connection.execute
             if _at_head(query):
-                return _listing(query, kind)
+                return read(query)
         except (sqlite3.Error, ValueError, KeyError) as error:
             raise Corrupt(f"the catalogue cannot be read: {error!r}", fix="headstock verify") from error
         finally:
             connection.close()
-    return _read_through_sqlalchemy(settings, kind)
+    return _read_through_sqlalchemy(settings, read)
 
 
 def _open_sqlite(path: Path) -> sqlite3.Connection:
@@ -88,14 +99,14 @@ def _open_sqlite(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def _at_head(query: _Query) -> bool:
+def _at_head(query: Query) -> bool:
     tables = {row[0] for row in query("SELECT name FROM sqlite_master WHERE type = 'table'")}
     return "alembic_version" in tables and [
         row[0] for row in query("SELECT version_num FROM alembic_version")
     ] == [HEAD]
 
 
-def _read_through_sqlalchemy(settings: Settings, kind: str | None) -> list[Listing]:
+def _read_through_sqlalchemy(settings: Settings, read: Callable[[Query], T]) -> T:
     """Another database server, or a schema that has to be migrated first."""
     import sqlalchemy as sa
 
@@ -104,13 +115,13 @@ def _read_through_sqlalchemy(settings: Settings, kind: str | None) -> list[Listi
     database = Database.open(settings.catalogue_url, settings.sqlite_path, create=False)
     try:
         with database.read() as connection:
-            return _listing(lambda sql: connection.execute(sa.text(sql)).all(), kind)
+            return read(lambda sql: connection.execute(sa.text(sql)).all())
     finally:
         database.close()
 
 
-def _listing(query: _Query, kind: str | None) -> list[Listing]:
-    """One listing per version, from a handful of whole-table reads in SQL that every database speaks."""
+def listing(query: Query, kind: str | None = None) -> list[Listing]:
+    """One listing per version, by name, newest first, from whole-table reads in SQL that every database speaks."""
     rows = list(query("SELECT name, number, kind, subject, backbone, created_at FROM versions"))
     facts = _Facts(query, {row[3] for row in rows} | {row[4] for row in rows})
     aliases: dict[tuple[str, int], list[str]] = {}
@@ -137,6 +148,7 @@ def _listing(query: _Query, kind: str | None) -> list[Listing]:
             shared_bytes=facts.bytes_of({backbone}) if entry_kind == "model" else 0,
             licences=facts.licences(subject),
             created_at=created_at,
+            subject=subject,
         )
         for name, number, entry_kind, subject, backbone, created_at in rows
         if kind in (None, entry_kind)
@@ -147,7 +159,7 @@ def _listing(query: _Query, kind: str | None) -> list[Listing]:
 class _Facts:
     """What hangs on the artefacts that versions name."""
 
-    def __init__(self, query: _Query, subjects: set[str]) -> None:
+    def __init__(self, query: Query, subjects: set[str]) -> None:
         texts: dict[str, str] = dict(query("SELECT digest, identity FROM artefacts"))
         self._identities = {digest: json.loads(texts[digest]) for digest in subjects}
         for identity in list(self._identities.values()):

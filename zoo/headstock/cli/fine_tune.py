@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
+from headstock.cli.column_options import column_options, told_columns
 from headstock.cli.output import format_option
 from headstock.errors import InvalidInput, NotFound
 from headstock.names import Reference, check_alias, check_name
@@ -21,19 +22,28 @@ if TYPE_CHECKING:
 
 # Parameters that a recipe decides; together with --recipe they would contradict it.
 _DECIDED = (
-    "backbone", "head", "text_column", "label_column", "split_column", "validation", "epochs", "batch_size", "lr",
-    "schedule", "weight_decay", "patience", "min_delta", "seed", "tap", "head_option", "strategy", "feature_cache",
+    "backbone", "head", "column", "text_column", "image_column", "audio_column", "question_column", "context_column",
+    "label_column", "labels_column", "target_column", "split_column", "group_column", "time_column", "validation",
+    "epochs", "batch_size", "lr", "schedule",
+    "weight_decay", "patience", "min_delta", "seed", "tap", "head_option", "strategy", "feature_cache",
 )  # fmt: skip
+
+# What to type after `headstock predict NAME`, by raw input.
+_EXAMPLES = {"text": '"..."', "image": "FILE", "audio": "FILE", "row": "'{...}'", "question": "'{...}'"}
 
 
 @click.command("fine-tune")
-@click.option("--data", type=click.Path(path_type=Path), required=True, help="CSV, TSV, JSONL or Parquet file.")
+@click.option(
+    "--data",
+    metavar="FILE|FOLDER",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="Table (CSV, TSV, JSONL, Parquet, CoNLL) or folder.",
+)
 @click.option("--name", required=True, help="Name of the model; an existing one gets its next version.")
 @click.option("--backbone", metavar="NAME[:V]", help="Backbone that the head is grown on.")
 @click.option("--head", metavar="TYPE", help="Head type; see 'headstock heads'.")
-@click.option("--text-column", metavar="COLUMN", help="Column with the text.  [default: guessed]")
-@click.option("--label-column", metavar="COLUMN", help="Column with the label.  [default: guessed]")
-@click.option("--split-column", metavar="COLUMN", help="Column that says 'train' or 'validation'.")
+@column_options
 @click.option("--validation", type=float, default=0.2, show_default=True, help="Share of rows that validate.")
 @click.option("--epochs", type=click.IntRange(1), default=60, show_default=True, help="Most epochs to train.")
 @click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True, help="Rows per step.")
@@ -71,6 +81,7 @@ _DECIDED = (
 )
 @click.option("--new-data", is_flag=True, help="With --recipe: the data may be another file than the recipe's.")
 @click.option("--save-recipe", type=click.Path(path_type=Path), help="Also write the recipe as TOML.")
+@click.option("--data-licence", metavar="ID", help="Licence of the data, as you state it: an SPDX id.")
 @click.option("--promote", metavar="ALIAS", help="Point this alias at the new version.")
 @click.option(
     "--threads",
@@ -90,6 +101,7 @@ def command(
     recipe: str | None,
     new_data: bool,
     save_recipe: Path | None,
+    data_licence: str | None,
     promote: str | None,
     threads: int,
     verbose: bool,
@@ -101,8 +113,12 @@ def command(
     Trains a head on frozen features of --data and adds the next version of --name to the catalogue. Interrupted runs
     continue when the same command is run again.
 
+    A folder of images or recordings has one subfolder per class. Tables name files in a column, by paths relative to
+    the table. 'headstock data check' looks at the data without training.
+
     \b
     headstock fine-tune --backbone minilm --head text-classification --data tickets.csv --name tickets
+    headstock fine-tune --backbone resnet --head image-classification --data photos/ --name breeds
     headstock fine-tune --recipe tickets:1 --data tickets.csv --name tickets-again
     """
     check_name(name)
@@ -112,6 +128,7 @@ def command(
     from headstock.catalogue import Catalogue
     from headstock.cli.fine_tune_progress import open_observer
     from headstock.finetune import fine_tune, read_table
+    from headstock.licences import enforcement
     from headstock.plugin_host import open_host
 
     table = read_table(data)
@@ -129,12 +146,16 @@ def command(
         if recipe is None:
             _tell_guesses(observer.say, chosen, asked)
         try:
-            outcome = fine_tune(catalogue, host, chosen, table, name, observer=observer, threads=threads)
+            outcome = fine_tune(
+                catalogue, host, chosen, table, name,
+                observer=observer, threads=threads, data_licence=data_licence or "",
+            )  # fmt: skip
         except KeyboardInterrupt:
             observer.say("interrupted; run the same command again to go on from the last epoch")
             raise
         if promote is not None:
-            catalogue.promote(name, outcome.version.number, promote, reason="fine-tune --promote")
+            # What there is to warn of was said before the training.
+            enforcement.promote(catalogue, outcome.version, promote, reason="fine-tune --promote")
     _print(outcome, promote, format_)
 
 
@@ -144,10 +165,11 @@ def _plan(catalogue: Catalogue, host: PluginHost, table: Table, asked: Mapping[s
     for option in ("backbone", "head"):
         if asked[option] is None:
             raise InvalidInput(f"--{option} is missing", fix=f"headstock {'list' if option == 'backbone' else 'heads'}")
-    columns = {role: asked[f"{role}_column"] for role in ("text", "label") if asked[f"{role}_column"]}
     options = Options(
-        columns=columns,
+        columns=told_columns(asked),
         split_column=asked["split_column"],
+        group_column=asked["group_column"],
+        time_column=asked["time_column"],
         validation=asked["validation"],
         epochs=asked["epochs"],
         batch_size=asked["batch_size"],
@@ -172,8 +194,10 @@ def _repeat(context: click.Context, catalogue: Catalogue, source: str, table: Ta
         raise InvalidInput(
             f"{option} is decided by the recipe {source!r}", fix=f"edit the recipe, or leave {option} out"
         )
+    from headstock.data.dataset import data_digest
+
     recipe = _read_recipe(catalogue, source)
-    return recipe.with_data(table.name, table.sha256) if new_data else recipe
+    return recipe.with_data(table.name, data_digest(table, recipe.data.columns)) if new_data else recipe
 
 
 def _read_recipe(catalogue: Catalogue, source: str) -> Recipe:
@@ -212,7 +236,8 @@ def _pair(text: str) -> tuple[str, str]:
 
 
 def _tell_guesses(say: Any, recipe: Recipe, asked: Mapping[str, Any]) -> None:
-    guessed = {r: c for r, c in recipe.data.columns.items() if not asked.get(f"{r}_column")}
+    told = told_columns(asked)
+    guessed = {r: c for r, c in recipe.data.columns.items() if r not in told}
     if guessed:
         say("columns: " + ", ".join(f"{role} from {column!r}" for role, column in guessed.items()))
 
@@ -247,11 +272,11 @@ def _lines(outcome: Outcome, promote: str | None) -> list[str]:
         f"{report['seconds']['total']:.1f} s"
     )
     if data["truncated"]:
-        lines.append(f"  cut        {data['truncated']} texts are longer than the backbone reads and were cut")
+        lines.append(f"  cut        {data['truncated']} samples are longer than the backbone reads and were cut")
     if promote is not None:
         lines.append(f"  promoted   {version.name}:{promote} is now version {version.number}")
     lines.append("next:")
     if promote is None:
         lines.append(f"  headstock promote {version}")
-    lines += [f'  headstock predict {version} "..."', "  headstock serve"]
+    lines += [f"  headstock predict {version} {_EXAMPLES.get(report['input'], 'INPUT')}", "  headstock serve"]
     return lines

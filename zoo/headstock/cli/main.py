@@ -17,6 +17,7 @@ BUILT_IN: dict[str, tuple[str, str]] = {
     "pull": ("headstock.cli.pull", "Bring a backbone into the catalogue."),
     "fine-tune": ("headstock.cli.fine_tune", "Grow a model on a backbone."),
     "predict": ("headstock.cli.predict", "Ask a model, in process or on a server."),
+    "data": ("headstock.cli.data", "Look at data before it trains anything."),
     "promote": ("headstock.cli.promote", "Move an alias to a version."),
     "rollback": ("headstock.cli.rollback", "Move an alias back to where it was."),
     "remove": ("headstock.cli.remove", "Remove an entry or a version."),

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from headstock.cli import predict_records as records
 from headstock.cli.output import emit, format_option
+from headstock.cli.predict_samples import FILES, Sample, chunks, typed
 from headstock.errors import HeadstockError, InvalidInput
 from headstock.names import Reference
 
-_SHOWN = 60
+if TYPE_CHECKING:
+    from headstock.predictor import Prediction, Predictor
 
 
 @click.command("predict")
 @click.argument("reference", metavar="NAME[:VERSION]")
-@click.argument("texts", metavar="TEXT...", nargs=-1)
+@click.argument("samples", metavar="INPUT...", nargs=-1)
 @click.option("--server", metavar="HOST:PORT", help="Ask this server instead of loading the model here.")
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
 @click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True, help="Threads of one pass.")
@@ -25,87 +27,81 @@ _SHOWN = 60
 @format_option
 def command(
     reference: str,
-    texts: tuple[str, ...],
+    samples: tuple[str, ...],
     server: str | None,
     device: Any,
     threads: int,
     timeout: float,
     format_: str,
 ) -> None:
-    """Ask model NAME about each TEXT; `-` reads one text a line from standard input.
+    """Ask model NAME about each INPUT; `-` reads one INPUT a line from standard input.
+
+    INPUT is what the model reads: a text; an image or audio FILE; a row of a table as JSON, '{"age": 34}'; or a
+    question with the text that answers it, '{"question": "...", "context": "..."}'.
 
     VERSION is a number or an alias; without it the alias production answers, else the newest version.
     """
-    wanted = Reference.parse(reference)
-    samples = _samples(texts)
-    if server is None:
-        records = _here(wanted, samples, device, threads)
-    else:
-        records = _there(server, wanted, samples, timeout)
+    wanted, asked = Reference.parse(reference), typed(samples)
+    answers = _here(wanted, asked, device, threads) if server is None else _there(server, wanted, asked, timeout)
+    found = list(answers)
+    header = next(iter(found[0]))
     emit(
         format_,
-        records,
-        headers=("TEXT", "ANSWER", "SCORE"),
-        row=_table_row,
-        name=lambda record: record.get("label") or " ".join(f"{v:.6g}" for v in record["embedding"]),
+        found,
+        headers=(header.upper(), "ANSWER", "SCORE"),
+        row=lambda r: (records.shortened(r[header], path=header in FILES), records.answer(r), records.score(r)),
+        name=records.bare,
     )
 
 
-def _samples(texts: Sequence[str]) -> list[str]:
-    if tuple(texts) == ("-",):
-        texts = [line.rstrip("\n") for line in sys.stdin if line.strip()]
-    if not texts:
-        fix = 'headstock predict NAME "a text", or - for standard input'
-        raise InvalidInput("there is no text to ask about", fix=fix)
-    return list(texts)
-
-
-def _here(reference: Reference, samples: list[str], device: Any, threads: int) -> list[dict[str, Any]]:
+def _here(reference: Reference, asked: Sequence[str], device: Any, threads: int) -> Iterator[dict[str, Any]]:
     from headstock.catalogue import Catalogue
     from headstock.predictor import Predictor
 
     with Catalogue.open(create=False) as catalogue:
         predictor = Predictor.open(catalogue, reference, device=device, threads=threads)
-        answer = predictor.predict(samples)
+    inputs = [spec.name for spec in predictor.inputs]
     labels = next((spec.labels for spec in predictor.outputs if spec.labels), ())
-    if labels:
-        rows = answer.outputs["probabilities"].tolist()
-        winners = [label.decode() for label in answer.outputs["label"]]
-        found = [_labelled(w, dict(zip(labels, row, strict=True))) for w, row in zip(winners, rows, strict=True)]
-    else:
-        found = [{"embedding": row} for row in answer.outputs["embedding"].tolist()]
-    return _records(samples, str(answer.version), found)
+    for names, samples in chunks(asked, inputs):
+        answer = _predict(predictor, names, samples)
+        yield from _records(names, inputs, str(answer.version), records.records_of(answer.outputs, labels))
 
 
-def _there(server: str, reference: Reference, samples: list[str], timeout: float) -> list[dict[str, Any]]:
+def _predict(predictor: Predictor, names: Sequence[str], samples: Sequence[Sample]) -> Prediction:
+    try:
+        return predictor.predict(*zip(*samples, strict=True))
+    except InvalidInput:
+        # The preprocessing counts within one piece; a person knows the sample by what was typed.
+        for name, sample in zip(names, samples, strict=True):
+            try:
+                predictor.predict(*((value,) for value in sample))
+            except InvalidInput as error:
+                shown = records.shortened(name, path=predictor.inputs[0].name in FILES)
+                raise InvalidInput(f"{shown!r}: {error.message}", fix=error.fix) from error
+        raise
+
+
+def _there(server: str, reference: Reference, asked: Sequence[str], timeout: float) -> Iterator[dict[str, Any]]:
     # The one place where the zoo knows the client, and only when it is asked to.
     from headstock_client import Client, ClientError
 
     try:
         with Client(server, deadline=timeout) as client:
-            result = client.infer(reference.name, {"text": samples}, version=reference.selector)
-            version = f"{result.model_name}:{result.model_version}"
-            if "embedding" in result.outputs:
-                found = [{"embedding": row} for row in result.outputs["embedding"].tolist()]
-            else:
-                answers = client.classifications(result)
-                found = [_labelled(a.label, dict(a.probabilities)) for a in answers]
+            inputs = client.raw_inputs(reference.name, reference.selector)
+            for names, samples in chunks(asked, inputs):
+                items = [sample[0] if len(inputs) == 1 else sample for sample in samples]
+                result = client.predict(reference.name, items, version=reference.selector)
+                labels = client.labels(result.model_name, result.model_version)
+                version = f"{result.model_name}:{result.model_version}"
+                yield from _records(names, inputs, version, records.records_of(result.outputs, labels))
     except ClientError as error:
         raise HeadstockError(f"{server} answered {error}") from error
-    return _records(samples, version, found)
 
 
-def _labelled(label: str, probabilities: dict[str, float]) -> dict[str, Any]:
-    return {"label": label, "score": probabilities[label], "probabilities": probabilities}
-
-
-def _records(samples: Sequence[str], version: str, found: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [{"text": text, "model": version, **record} for text, record in zip(samples, found, strict=True)]
-
-
-def _table_row(record: Any) -> tuple[str, str, str]:
-    text = record["text"] if len(record["text"]) <= _SHOWN else record["text"][: _SHOWN - 1] + "…"
-    if "label" in record:
-        return text, record["label"], f"{record['score']:.3f}"
-    vector = record["embedding"]
-    return text, f"[{', '.join(f'{v:.3f}' for v in vector[:3])}, …] ({len(vector)} values)", ""
+def _records(
+    names: Sequence[str], inputs: Sequence[str], version: str, found: Sequence[dict[str, Any]]
+) -> Iterator[dict[str, Any]]:
+    # The typed input leads, under the name that the wire has for it; an output of that name keeps its own.
+    key = inputs[0] if len(inputs) == 1 else "input"
+    for name, record in zip(names, found, strict=True):
+        yield {key: name, "model": version, **record}

@@ -15,18 +15,22 @@ from headstock.records import PRODUCTION
 def command(reference: str, alias: str, reason: str) -> None:
     """Move an alias (default: production) to a version.
 
-    NAME alone means its newest version. Servers that run follow without a restart.
+    NAME alone means its newest version. Servers that run follow without a restart. A version whose licences deny the
+    use that policy.toml describes is refused.
     """
     from headstock.catalogue import Catalogue
+    from headstock.licences import enforcement
 
     wanted = Reference.parse(reference)
     check_alias(alias)
     with Catalogue.open(create=False) as catalogue:
         # Without a selector the newest is meant: "production" would promote what is promoted already.
         version = catalogue.version(wanted) if wanted.selector else catalogue.newest(wanted.name)
-        change = catalogue.promote(version.name, version.number, alias, reason=reason)
+        change, warnings = enforcement.promote(catalogue, version, alias, reason=reason)
     if change.previous == change.number:
         click.echo(f"{change.name}:{alias} stays at version {change.number}")
     else:
         before = "new" if change.previous is None else f"was version {change.previous}"
         click.echo(f"{change.name}:{alias} is now version {change.number} ({before})")
+    for warning in warnings:
+        click.echo(f"warning: {warning}", err=True)

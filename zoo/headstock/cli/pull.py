@@ -46,8 +46,12 @@ def command(source: str, name: str, family: str | None, format_: str) -> None:
 
 def _record(catalogue: Catalogue, version: Version) -> dict[str, Any]:
     """What a pull has to say, as JSON values."""
+    from headstock.licences import Policy, verdict
+
     certificate = catalogue.certificate(version.subject)
     licences = [e for e in catalogue.evidence(version.subject) if e.field == "licence"]
+    policy = Policy.load(catalogue.settings)
+    found = verdict(catalogue, version.subject, policy=policy)
     return {
         "name": version.name,
         "version": version.number,
@@ -59,6 +63,13 @@ def _record(catalogue: Catalogue, version: Version) -> dict[str, Any]:
         "tolerance": certificate.tolerance if certificate else None,
         "provider": certificate.provider if certificate else None,
         "licences": [{"licence": e.value, "source": e.source, "locator": e.locator} for e in licences],
+        "verdict": {
+            "value": found.value,
+            "action": found.action,
+            "reason": found.reason,
+            "context": str(policy.context),
+            "proof_id": found.proof_id,
+        },
         "seconds": version.details["seconds"],
     }
 
@@ -91,6 +102,8 @@ def _summary(record: dict[str, Any]) -> Iterator[str]:
         yield f"certificate  FAILED ({record['provider']}): will not share batches"
     for statement in record["licences"]:
         yield f"licence      {statement['licence']}  ({statement['source']}: {statement['locator']})"
+    verdict = record["verdict"]
+    yield f"verdict      {verdict['value']} to {verdict['context']}: {verdict['reason']}"
 
 
 def _warnings(record: dict[str, Any]) -> Iterator[str]:
@@ -104,6 +117,12 @@ def _warnings(record: dict[str, Any]) -> Iterator[str]:
         yield "no source states a licence that could be understood: NOASSERTION"
     elif len(stated) > 1:
         yield f"the sources contradict each other about the licence: {', '.join(stated)}"
+    verdict = record["verdict"]
+    if verdict["value"] == "deny" and verdict["action"] != "allow":
+        yield (
+            f"its licence does not allow to {verdict['context']}, so models on it will be refused: "
+            f"{verdict['reason']}; see headstock licence why {record['name']}"
+        )
 
 
 @contextmanager

@@ -48,7 +48,7 @@ class Texts(RawInputs):
 
     def name(self, row: int) -> str:
         """Where it stands and how it begins."""
-        return f"{self._table.where([row])}, which begins {self._columns[0][row][:60]!r},"
+        return f"{self._table.where([row])} that begins {self._columns[0][row][:60]!r}"
 
 
 class Media(RawInputs):

@@ -69,8 +69,9 @@ class FeatureExtractor:
     def features(self, inputs: RawInputs, progress: Progress) -> FeatureSet:
         """Features of `inputs`; equal samples run once, cached ones are not even read."""
         samples = inputs.samples
-        # The reverse makes the first row of each sample win.
-        distinct = {sample: row for row, sample in reversed(list(enumerate(samples)))}
+        distinct: dict[Digest, int] = {}
+        for row, sample in enumerate(samples):
+            distinct.setdefault(sample, row)
         parts = self._cache.load(distinct.keys()) if self._cache is not None else []
         have = {sample for part in parts for sample in part.samples}
         todo = [sample for sample in distinct if sample not in have]

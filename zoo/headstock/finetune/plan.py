@@ -25,6 +25,7 @@ from headstock.finetune.recipe import (
     Stopping,
 )
 from headstock.finetune.strategy import Schedule, built_in
+from headstock.finetune.taps import default_tap
 from headstock.hookspecs import HeadType
 from headstock.names import Reference
 from headstock.records import BackboneIdentity, Version
@@ -58,7 +59,7 @@ class Options:
     min_delta: float = 0.0
     seed: int = 0
     tap: str | None = None
-    """None: the head type's own default."""
+    """None: the head type's own default, or what means the same on this backbone."""
     head_options: Mapping[str, str] = field(default_factory=dict)
     """`NAME` to value as typed."""
     strategy: str = "feature-extraction"
@@ -81,7 +82,7 @@ def plan_recipe(
     head_type = host.head_type(head)
     identity = BackboneIdentity.from_json(catalogue.artefact(version.subject).identity)
     require_modality(head_type, _preprocess_kind(catalogue, version), version.name)
-    tap = identity.tap(options.tap or head_type.tap)
+    tap = identity.tap(options.tap or default_tap(head_type, identity.taps))
     split = choose_split(table, head_type, options)
     taken = [] if isinstance(split, RandomSplit) else [split.column]
     columns = choose_columns(table, roles_of(head_type), options.columns, taken)

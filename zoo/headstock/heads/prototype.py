@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 class PrototypeHead(ClassificationHead):
     """Nearest class mean by squared distance (Snell et al., "Prototypical networks for few-shot learning", 2017).
 
-    The squared norm of a row is the same for all classes, so what is left is linear: `2 x.p - |p|^2`.
+    The squared norm of a row `x` is the same for all classes, and so is its distance from the middle `m` of the class
+    means `p`; what is left is linear: `2 x.(p - m) - (|p|^2 - |m|^2)`.
     """
 
     def default_options(self) -> Mapping[str, Any]:
@@ -33,7 +34,7 @@ class PrototypeHead(ClassificationHead):
         return Prototypes(width, targets.values, len(targets.labels), float(temperature))
 
     def linear_form(self, head: torch.nn.Module) -> LinearForm:
-        """`2 p / temperature` and `-|p|^2 / temperature` per class."""
+        """`2 (p - m) / temperature` and `-(|p|^2 - |m|^2) / temperature` per class."""
         from headstock.heads.prototypes import linear_form
 
         return linear_form(head)

@@ -12,7 +12,8 @@ from headstock.hookspecs import LinearForm
 class Prototypes(torch.nn.Module):
     """One point per class; [n, width] FP32 in, [n, classes] FP32 out.
 
-    Logits are negative squared distances over a temperature, but for the row's own norm, which all classes share.
+    Logits are negative squared distances over a temperature, but for what all classes share: each is how much nearer its
+    point is than the middle of all points.
     """
 
     points: torch.Tensor
@@ -46,7 +47,11 @@ class Prototypes(torch.nn.Module):
     def folded(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Weight [width, classes] and bias [classes], FP64."""
         points, temperature = self.points.double(), self.temperature.double()
-        return 2 * points.T / temperature, -points.square().sum(dim=1) / temperature
+        # Measured from the middle: features often have a large part in common, whose rounding errors would drown what
+        # tells the classes apart.
+        middle = points.mean(dim=0)
+        apart = points - middle
+        return 2 * apart.T / temperature, -(apart * (points + middle)).sum(dim=1) / temperature
 
 
 def linear_form(head: torch.nn.Module) -> LinearForm:

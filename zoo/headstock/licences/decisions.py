@@ -53,8 +53,11 @@ def _record(catalogue: Catalogue, subject: Digest, expression: str, reason: str)
     return Conclusion(subject, expression, reason.strip(), event.actor, event.at, event.id)
 
 
-def known_expression(licence: str) -> str:
-    """An expression whose every licence has a record, from what a person typed; raises as `conclude` does."""
+def known_expression(licence: str, option: str = "--as") -> str:
+    """An expression whose every licence has a record, from what a person typed after `option`.
+
+    Raises as `conclude` does.
+    """
     meaning = resolve(licence)
     if meaning.expression is not None:
         unknown = [name for name in meaning.expression.licences() if library.find(base(name)) is None]
@@ -64,7 +67,7 @@ def known_expression(licence: str) -> str:
     if meaning.kind == "ambiguous":
         raise InvalidInput(
             f"{licence!r} names a family, not a licence: {meaning.why}",
-            fix=f"--as {meaning.candidates[0]}" if meaning.candidates else None,
+            fix=f"{option} {meaning.candidates[0]}" if meaning.candidates else None,
         )
     library.get(licence)
     raise NotFound(f"{licence!r} is not understood", fix="headstock licence list")

@@ -34,7 +34,7 @@ def holds_pickle(path: Path, *, strict: bool = True) -> bool:
     """True if the file, or anything packed in it, is a pickle.
 
     `strict` takes the two-byte protocol header for proof. Without it (a file that also looks like safetensors, whose
-    length prefix can hold the same two bytes) the operations must parse to their end.
+    length prefix can be the beginning of one) the operations must parse to their end and find what they take.
     """
     with path.open("rb") as file:
         head = file.read(_HEAD)
@@ -60,14 +60,45 @@ def _parses(head: bytes, *, whole: bool) -> bool:
     `whole` demands that it ends within the bytes: any file's first bytes are the beginning of some pickle or other.
     """
     seen: set[str] = set()
+    stack = _Stack()
     try:
         for operation, _, _ in islice(pickletools.genops(head), _OPERATIONS):
+            if whole and not stack.apply(operation):
+                return False
             seen.add(operation.name)
     except Exception as error:
         # pickletools raises many kinds of error on arbitrary bytes. A pickle longer than the part that was read ends
         # in one too, but never in an operation that does not exist, and not before it has stored or used something.
         return not whole and len(head) == _HEAD and "unknown" not in str(error) and bool(seen & (_CODE | _CONTAINERS))
     return "STOP" in seen and bool(seen & (_CODE | _CONTAINERS))
+
+
+class _Stack:
+    """How deep the stack of an unpickler would be, and where its marks stand; it knows no values."""
+
+    def __init__(self) -> None:
+        self._depth = 0
+        self._marks: list[int] = []
+
+    def apply(self, operation: pickletools.OpcodeInfo) -> bool:
+        """Take and leave what the operation does; False if there is not as much, and no unpickler would go on."""
+        taken = list(operation.stack_before)
+        if operation.name == "POP" and self._marks and self._marks[-1] == self._depth:
+            self._marks.pop()
+            return True
+        if pickletools.markobject in taken:
+            if not self._marks:
+                return False
+            self._depth = self._marks.pop()
+            taken = taken[: taken.index(pickletools.markobject)]
+        if self._depth < len(taken):
+            return False
+        self._depth -= len(taken)
+        if operation.name == "MARK":
+            self._marks.append(self._depth)
+        else:
+            self._depth += len(operation.stack_after)
+        return True
 
 
 def _zip_holds_pickle(path: Path) -> bool:

@@ -22,21 +22,74 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16headstock/v1/zoo.proto\x12\x0cheadstock.v1\"-\n\x19\x42\x61\x63kboneStatisticsRequest\x12\x10\n\x08\x62\x61\x63kbone\x18\x01 \x01(\t\"Q\n\x1a\x42\x61\x63kboneStatisticsResponse\x12\x33\n\tbackbones\x18\x01 \x03(\x0b\x32 .headstock.v1.BackboneStatistics\"\xbd\x01\n\x12\x42\x61\x63kboneStatistics\x12\x10\n\x08\x62\x61\x63kbone\x18\x01 \x01(\t\x12\x0e\n\x06passes\x18\x02 \x01(\x04\x12\x14\n\x0cmixed_passes\x18\x03 \x01(\x04\x12\x0c\n\x04rows\x18\x04 \x01(\x04\x12\x10\n\x08requests\x18\x05 \x01(\x04\x12\x13\n\x0btokens_real\x18\x06 \x01(\x04\x12\x15\n\rtokens_padded\x18\x07 \x01(\x04\x12\x13\n\x0bqueued_rows\x18\x08 \x01(\x04\x12\x0e\n\x06\x64\x65vice\x18\t \x01(\t2p\n\x03Zoo\x12i\n\x12\x42\x61\x63kboneStatistics\x12\'.headstock.v1.BackboneStatisticsRequest\x1a(.headstock.v1.BackboneStatisticsResponse\"\x00\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16headstock/v1/zoo.proto\x12\x0cheadstock.v1\x1a\x1cgoogle/protobuf/struct.proto\"\x1b\n\x0bListRequest\x12\x0c\n\x04kind\x18\x01 \x01(\t\"4\n\x0cListResponse\x12$\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x13.headstock.v1.Entry\"\x8f\x02\n\x05\x45ntry\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\r\x12\x0c\n\x04kind\x18\x03 \x01(\t\x12\x0e\n\x06newest\x18\x04 \x01(\x08\x12\x0f\n\x07\x61liases\x18\x05 \x03(\t\x12\x0e\n\x06\x66\x61mily\x18\x06 \x01(\t\x12\x11\n\thead_type\x18\x07 \x01(\t\x12\x10\n\x08\x62\x61\x63kbone\x18\x08 \x01(\t\x12\x15\n\rbackbone_name\x18\t \x01(\t\x12\x11\n\town_bytes\x18\n \x01(\x04\x12\x14\n\x0cshared_bytes\x18\x0b \x01(\x04\x12\x10\n\x08licences\x18\x0c \x03(\t\x12\x12\n\ncreated_at\x18\r \x01(\t\x12\r\n\x05state\x18\x0e \x01(\t\x12\x0e\n\x06reason\x18\x0f \x01(\t\",\n\x0bShowRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\"\xba\x04\n\x0cShowResponse\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\r\x12\x0c\n\x04kind\x18\x03 \x01(\t\x12\x0e\n\x06newest\x18\x04 \x01(\x08\x12\x0f\n\x07\x61liases\x18\x05 \x03(\t\x12\x12\n\ncreated_at\x18\x06 \x01(\t\x12\x38\n\x07\x64igests\x18\x07 \x03(\x0b\x32\'.headstock.v1.ShowResponse.DigestsEntry\x12)\n\x08\x62\x61\x63kbone\x18\x08 \x01(\x0b\x32\x17.google.protobuf.Struct\x12%\n\x04head\x18\t \x01(\x0b\x32\x17.google.protobuf.Struct\x12!\n\x05\x66iles\x18\n \x03(\x0b\x32\x12.headstock.v1.File\x12+\n\nstatements\x18\x0b \x03(\x0b\x32\x17.headstock.v1.Statement\x12\x30\n\tconflicts\x18\x0c \x03(\x0b\x32\x1d.headstock.v1.LicenceConflict\x12(\n\x07metrics\x18\r \x01(\x0b\x32\x17.google.protobuf.Struct\x12.\n\x0b\x63\x65rtificate\x18\x0e \x01(\x0b\x32\x19.headstock.v1.Certificate\x12\x30\n\ralias_history\x18\x0f \x03(\x0b\x32\x19.headstock.v1.AliasChange\x1a.\n\x0c\x44igestsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"A\n\x04\x46ile\x12\x0c\n\x04part\x18\x01 \x01(\t\x12\x0c\n\x04role\x18\x02 \x01(\t\x12\x0e\n\x06\x64igest\x18\x03 \x01(\t\x12\r\n\x05\x62ytes\x18\x04 \x01(\x04\"~\n\tStatement\x12\r\n\x05\x66ield\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t\x12\x14\n\x0csubject_kind\x18\x03 \x01(\t\x12\x0f\n\x07subject\x18\x04 \x01(\t\x12\x0e\n\x06source\x18\x05 \x01(\t\x12\x0f\n\x07locator\x18\x06 \x01(\t\x12\x0b\n\x03raw\x18\x07 \x01(\t\"H\n\x0fLicenceConflict\x12\x14\n\x0csubject_kind\x18\x01 \x01(\t\x12\x0f\n\x07subject\x18\x02 \x01(\t\x12\x0e\n\x06values\x18\x03 \x03(\t\"T\n\x0b\x43\x65rtificate\x12\x11\n\ttolerance\x18\x01 \x01(\x01\x12\x10\n\x08measured\x18\x02 \x01(\x01\x12\x0e\n\x06shared\x18\x03 \x01(\x08\x12\x10\n\x08provider\x18\x04 \x01(\t\"y\n\x0b\x41liasChange\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05\x61lias\x18\x02 \x01(\t\x12\x0e\n\x06\x61\x63tion\x18\x03 \x01(\t\x12\x0f\n\x07version\x18\x04 \x01(\r\x12\x10\n\x08previous\x18\x05 \x01(\r\x12\n\n\x02\x61t\x18\x06 \x01(\t\x12\x0e\n\x06reason\x18\x07 \x01(\t\"/\n\x0eLineageRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\":\n\x0fLineageResponse\x12\'\n\x04root\x18\x01 \x01(\x0b\x32\x19.headstock.v1.LineageNode\"\x86\x01\n\x0bLineageNode\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\x12\r\n\x05label\x18\x03 \x01(\t\x12\x10\n\x08relation\x18\x04 \x01(\t\x12\x0c\n\x04note\x18\x05 \x01(\t\x12*\n\x07parents\x18\x06 \x03(\x0b\x32\x19.headstock.v1.LineageNode\",\n\x0cWatchRequest\x12\x12\n\x05\x61\x66ter\x18\x01 \x01(\x04H\x00\x88\x01\x01\x42\x08\n\x06_after\"N\n\rWatchResponse\x12\x0f\n\x05start\x18\x01 \x01(\x04H\x00\x12$\n\x05\x65vent\x18\x02 \x01(\x0b\x32\x13.headstock.v1.EventH\x00\x42\x06\n\x04what\"@\n\x05\x45vent\x12\n\n\x02id\x18\x01 \x01(\x04\x12\n\n\x02\x61t\x18\x02 \x01(\t\x12\x0e\n\x06\x61\x63tion\x18\x03 \x01(\t\x12\x0f\n\x07subject\x18\x04 \x01(\t\"N\n\x0ePromoteRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\r\n\x05\x61lias\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\"<\n\x0fPromoteResponse\x12)\n\x06\x63hange\x18\x01 \x01(\x0b\x32\x19.headstock.v1.AliasChange\">\n\x0fRollbackRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05\x61lias\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\"=\n\x10RollbackResponse\x12)\n\x06\x63hange\x18\x01 \x01(\x0b\x32\x19.headstock.v1.AliasChange\"\x1b\n\x0bLoadRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\" \n\x0cLoadResponse\x12\x10\n\x08versions\x18\x01 \x03(\r\"\x1d\n\rUnloadRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x10\n\x0eUnloadResponse\"-\n\x19\x42\x61\x63kboneStatisticsRequest\x12\x10\n\x08\x62\x61\x63kbone\x18\x01 \x01(\t\"Q\n\x1a\x42\x61\x63kboneStatisticsResponse\x12\x33\n\tbackbones\x18\x01 \x03(\x0b\x32 .headstock.v1.BackboneStatistics\"\xbd\x01\n\x12\x42\x61\x63kboneStatistics\x12\x10\n\x08\x62\x61\x63kbone\x18\x01 \x01(\t\x12\x0e\n\x06passes\x18\x02 \x01(\x04\x12\x14\n\x0cmixed_passes\x18\x03 \x01(\x04\x12\x0c\n\x04rows\x18\x04 \x01(\x04\x12\x10\n\x08requests\x18\x05 \x01(\x04\x12\x13\n\x0btokens_real\x18\x06 \x01(\x04\x12\x15\n\rtokens_padded\x18\x07 \x01(\x04\x12\x13\n\x0bqueued_rows\x18\x08 \x01(\x04\x12\x0e\n\x06\x64\x65vice\x18\t \x01(\t2\xa1\x05\n\x03Zoo\x12?\n\x04List\x12\x19.headstock.v1.ListRequest\x1a\x1a.headstock.v1.ListResponse\"\x00\x12?\n\x04Show\x12\x19.headstock.v1.ShowRequest\x1a\x1a.headstock.v1.ShowResponse\"\x00\x12H\n\x07Lineage\x12\x1c.headstock.v1.LineageRequest\x1a\x1d.headstock.v1.LineageResponse\"\x00\x12\x44\n\x05Watch\x12\x1a.headstock.v1.WatchRequest\x1a\x1b.headstock.v1.WatchResponse\"\x00\x30\x01\x12H\n\x07Promote\x12\x1c.headstock.v1.PromoteRequest\x1a\x1d.headstock.v1.PromoteResponse\"\x00\x12K\n\x08Rollback\x12\x1d.headstock.v1.RollbackRequest\x1a\x1e.headstock.v1.RollbackResponse\"\x00\x12?\n\x04Load\x12\x19.headstock.v1.LoadRequest\x1a\x1a.headstock.v1.LoadResponse\"\x00\x12\x45\n\x06Unload\x12\x1b.headstock.v1.UnloadRequest\x1a\x1c.headstock.v1.UnloadResponse\"\x00\x12i\n\x12\x42\x61\x63kboneStatistics\x12\'.headstock.v1.BackboneStatisticsRequest\x1a(.headstock.v1.BackboneStatisticsResponse\"\x00\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'headstock.v1.zoo_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_BACKBONESTATISTICSREQUEST']._serialized_start=40
-  _globals['_BACKBONESTATISTICSREQUEST']._serialized_end=85
-  _globals['_BACKBONESTATISTICSRESPONSE']._serialized_start=87
-  _globals['_BACKBONESTATISTICSRESPONSE']._serialized_end=168
-  _globals['_BACKBONESTATISTICS']._serialized_start=171
-  _globals['_BACKBONESTATISTICS']._serialized_end=360
-  _globals['_ZOO']._serialized_start=362
-  _globals['_ZOO']._serialized_end=474
+  _globals['_SHOWRESPONSE_DIGESTSENTRY']._loaded_options = None
+  _globals['_SHOWRESPONSE_DIGESTSENTRY']._serialized_options = b'8\001'
+  _globals['_LISTREQUEST']._serialized_start=70
+  _globals['_LISTREQUEST']._serialized_end=97
+  _globals['_LISTRESPONSE']._serialized_start=99
+  _globals['_LISTRESPONSE']._serialized_end=151
+  _globals['_ENTRY']._serialized_start=154
+  _globals['_ENTRY']._serialized_end=425
+  _globals['_SHOWREQUEST']._serialized_start=427
+  _globals['_SHOWREQUEST']._serialized_end=471
+  _globals['_SHOWRESPONSE']._serialized_start=474
+  _globals['_SHOWRESPONSE']._serialized_end=1044
+  _globals['_SHOWRESPONSE_DIGESTSENTRY']._serialized_start=998
+  _globals['_SHOWRESPONSE_DIGESTSENTRY']._serialized_end=1044
+  _globals['_FILE']._serialized_start=1046
+  _globals['_FILE']._serialized_end=1111
+  _globals['_STATEMENT']._serialized_start=1113
+  _globals['_STATEMENT']._serialized_end=1239
+  _globals['_LICENCECONFLICT']._serialized_start=1241
+  _globals['_LICENCECONFLICT']._serialized_end=1313
+  _globals['_CERTIFICATE']._serialized_start=1315
+  _globals['_CERTIFICATE']._serialized_end=1399
+  _globals['_ALIASCHANGE']._serialized_start=1401
+  _globals['_ALIASCHANGE']._serialized_end=1522
+  _globals['_LINEAGEREQUEST']._serialized_start=1524
+  _globals['_LINEAGEREQUEST']._serialized_end=1571
+  _globals['_LINEAGERESPONSE']._serialized_start=1573
+  _globals['_LINEAGERESPONSE']._serialized_end=1631
+  _globals['_LINEAGENODE']._serialized_start=1634
+  _globals['_LINEAGENODE']._serialized_end=1768
+  _globals['_WATCHREQUEST']._serialized_start=1770
+  _globals['_WATCHREQUEST']._serialized_end=1814
+  _globals['_WATCHRESPONSE']._serialized_start=1816
+  _globals['_WATCHRESPONSE']._serialized_end=1894
+  _globals['_EVENT']._serialized_start=1896
+  _globals['_EVENT']._serialized_end=1960
+  _globals['_PROMOTEREQUEST']._serialized_start=1962
+  _globals['_PROMOTEREQUEST']._serialized_end=2040
+  _globals['_PROMOTERESPONSE']._serialized_start=2042
+  _globals['_PROMOTERESPONSE']._serialized_end=2102
+  _globals['_ROLLBACKREQUEST']._serialized_start=2104
+  _globals['_ROLLBACKREQUEST']._serialized_end=2166
+  _globals['_ROLLBACKRESPONSE']._serialized_start=2168
+  _globals['_ROLLBACKRESPONSE']._serialized_end=2229
+  _globals['_LOADREQUEST']._serialized_start=2231
+  _globals['_LOADREQUEST']._serialized_end=2258
+  _globals['_LOADRESPONSE']._serialized_start=2260
+  _globals['_LOADRESPONSE']._serialized_end=2292
+  _globals['_UNLOADREQUEST']._serialized_start=2294
+  _globals['_UNLOADREQUEST']._serialized_end=2323
+  _globals['_UNLOADRESPONSE']._serialized_start=2325
+  _globals['_UNLOADRESPONSE']._serialized_end=2341
+  _globals['_BACKBONESTATISTICSREQUEST']._serialized_start=2343
+  _globals['_BACKBONESTATISTICSREQUEST']._serialized_end=2388
+  _globals['_BACKBONESTATISTICSRESPONSE']._serialized_start=2390
+  _globals['_BACKBONESTATISTICSRESPONSE']._serialized_end=2471
+  _globals['_BACKBONESTATISTICS']._serialized_start=2474
+  _globals['_BACKBONESTATISTICS']._serialized_end=2663
+  _globals['_ZOO']._serialized_start=2666
+  _globals['_ZOO']._serialized_end=3339
 # @@protoc_insertion_point(module_scope)

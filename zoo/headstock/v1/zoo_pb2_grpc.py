@@ -26,7 +26,8 @@ if _version_not_supported:
 
 
 class ZooStub:
-    """Missing associated documentation comment in .proto file."""
+    """What changes something answers PERMISSION_DENIED unless the server was started with --allow-admin.
+    """
 
     def __init__(self, channel):
         """Constructor.
@@ -34,6 +35,46 @@ class ZooStub:
         Args:
             channel: A grpc.Channel.
         """
+        self.List = channel.unary_unary(
+                '/headstock.v1.Zoo/List',
+                request_serializer=headstock_dot_v1_dot_zoo__pb2.ListRequest.SerializeToString,
+                response_deserializer=headstock_dot_v1_dot_zoo__pb2.ListResponse.FromString,
+                _registered_method=True)
+        self.Show = channel.unary_unary(
+                '/headstock.v1.Zoo/Show',
+                request_serializer=headstock_dot_v1_dot_zoo__pb2.ShowRequest.SerializeToString,
+                response_deserializer=headstock_dot_v1_dot_zoo__pb2.ShowResponse.FromString,
+                _registered_method=True)
+        self.Lineage = channel.unary_unary(
+                '/headstock.v1.Zoo/Lineage',
+                request_serializer=headstock_dot_v1_dot_zoo__pb2.LineageRequest.SerializeToString,
+                response_deserializer=headstock_dot_v1_dot_zoo__pb2.LineageResponse.FromString,
+                _registered_method=True)
+        self.Watch = channel.unary_stream(
+                '/headstock.v1.Zoo/Watch',
+                request_serializer=headstock_dot_v1_dot_zoo__pb2.WatchRequest.SerializeToString,
+                response_deserializer=headstock_dot_v1_dot_zoo__pb2.WatchResponse.FromString,
+                _registered_method=True)
+        self.Promote = channel.unary_unary(
+                '/headstock.v1.Zoo/Promote',
+                request_serializer=headstock_dot_v1_dot_zoo__pb2.PromoteRequest.SerializeToString,
+                response_deserializer=headstock_dot_v1_dot_zoo__pb2.PromoteResponse.FromString,
+                _registered_method=True)
+        self.Rollback = channel.unary_unary(
+                '/headstock.v1.Zoo/Rollback',
+                request_serializer=headstock_dot_v1_dot_zoo__pb2.RollbackRequest.SerializeToString,
+                response_deserializer=headstock_dot_v1_dot_zoo__pb2.RollbackResponse.FromString,
+                _registered_method=True)
+        self.Load = channel.unary_unary(
+                '/headstock.v1.Zoo/Load',
+                request_serializer=headstock_dot_v1_dot_zoo__pb2.LoadRequest.SerializeToString,
+                response_deserializer=headstock_dot_v1_dot_zoo__pb2.LoadResponse.FromString,
+                _registered_method=True)
+        self.Unload = channel.unary_unary(
+                '/headstock.v1.Zoo/Unload',
+                request_serializer=headstock_dot_v1_dot_zoo__pb2.UnloadRequest.SerializeToString,
+                response_deserializer=headstock_dot_v1_dot_zoo__pb2.UnloadResponse.FromString,
+                _registered_method=True)
         self.BackboneStatistics = channel.unary_unary(
                 '/headstock.v1.Zoo/BackboneStatistics',
                 request_serializer=headstock_dot_v1_dot_zoo__pb2.BackboneStatisticsRequest.SerializeToString,
@@ -42,7 +83,64 @@ class ZooStub:
 
 
 class ZooServicer:
-    """Missing associated documentation comment in .proto file."""
+    """What changes something answers PERMISSION_DENIED unless the server was started with --allow-admin.
+    """
+
+    def List(self, request, context):
+        """Every version in the catalogue, by name, newest first, with its state on this server.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Show(self, request, context):
+        """Everything known about one version.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Lineage(self, request, context):
+        """What one version was made from, back to its sources.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Watch(self, request, context):
+        """Every change of the catalogue, whoever makes it, until the caller leaves.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Promote(self, request, context):
+        """Point an alias at a version; servers that run follow by themselves.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Rollback(self, request, context):
+        """Point an alias where it pointed before.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Load(self, request, context):
+        """Load what a name means now, and undo an unload.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Unload(self, request, context):
+        """Let go of a name until it is loaded again; requests in flight are answered.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
 
     def BackboneStatistics(self, request, context):
         """What the scheduler has done for each loaded backbone since the server started.
@@ -54,6 +152,46 @@ class ZooServicer:
 
 def add_ZooServicer_to_server(servicer, server):
     rpc_method_handlers = {
+            'List': grpc.unary_unary_rpc_method_handler(
+                    servicer.List,
+                    request_deserializer=headstock_dot_v1_dot_zoo__pb2.ListRequest.FromString,
+                    response_serializer=headstock_dot_v1_dot_zoo__pb2.ListResponse.SerializeToString,
+            ),
+            'Show': grpc.unary_unary_rpc_method_handler(
+                    servicer.Show,
+                    request_deserializer=headstock_dot_v1_dot_zoo__pb2.ShowRequest.FromString,
+                    response_serializer=headstock_dot_v1_dot_zoo__pb2.ShowResponse.SerializeToString,
+            ),
+            'Lineage': grpc.unary_unary_rpc_method_handler(
+                    servicer.Lineage,
+                    request_deserializer=headstock_dot_v1_dot_zoo__pb2.LineageRequest.FromString,
+                    response_serializer=headstock_dot_v1_dot_zoo__pb2.LineageResponse.SerializeToString,
+            ),
+            'Watch': grpc.unary_stream_rpc_method_handler(
+                    servicer.Watch,
+                    request_deserializer=headstock_dot_v1_dot_zoo__pb2.WatchRequest.FromString,
+                    response_serializer=headstock_dot_v1_dot_zoo__pb2.WatchResponse.SerializeToString,
+            ),
+            'Promote': grpc.unary_unary_rpc_method_handler(
+                    servicer.Promote,
+                    request_deserializer=headstock_dot_v1_dot_zoo__pb2.PromoteRequest.FromString,
+                    response_serializer=headstock_dot_v1_dot_zoo__pb2.PromoteResponse.SerializeToString,
+            ),
+            'Rollback': grpc.unary_unary_rpc_method_handler(
+                    servicer.Rollback,
+                    request_deserializer=headstock_dot_v1_dot_zoo__pb2.RollbackRequest.FromString,
+                    response_serializer=headstock_dot_v1_dot_zoo__pb2.RollbackResponse.SerializeToString,
+            ),
+            'Load': grpc.unary_unary_rpc_method_handler(
+                    servicer.Load,
+                    request_deserializer=headstock_dot_v1_dot_zoo__pb2.LoadRequest.FromString,
+                    response_serializer=headstock_dot_v1_dot_zoo__pb2.LoadResponse.SerializeToString,
+            ),
+            'Unload': grpc.unary_unary_rpc_method_handler(
+                    servicer.Unload,
+                    request_deserializer=headstock_dot_v1_dot_zoo__pb2.UnloadRequest.FromString,
+                    response_serializer=headstock_dot_v1_dot_zoo__pb2.UnloadResponse.SerializeToString,
+            ),
             'BackboneStatistics': grpc.unary_unary_rpc_method_handler(
                     servicer.BackboneStatistics,
                     request_deserializer=headstock_dot_v1_dot_zoo__pb2.BackboneStatisticsRequest.FromString,
@@ -68,7 +206,224 @@ def add_ZooServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class Zoo:
-    """Missing associated documentation comment in .proto file."""
+    """What changes something answers PERMISSION_DENIED unless the server was started with --allow-admin.
+    """
+
+    @staticmethod
+    def List(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/headstock.v1.Zoo/List',
+            headstock_dot_v1_dot_zoo__pb2.ListRequest.SerializeToString,
+            headstock_dot_v1_dot_zoo__pb2.ListResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Show(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/headstock.v1.Zoo/Show',
+            headstock_dot_v1_dot_zoo__pb2.ShowRequest.SerializeToString,
+            headstock_dot_v1_dot_zoo__pb2.ShowResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Lineage(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/headstock.v1.Zoo/Lineage',
+            headstock_dot_v1_dot_zoo__pb2.LineageRequest.SerializeToString,
+            headstock_dot_v1_dot_zoo__pb2.LineageResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Watch(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/headstock.v1.Zoo/Watch',
+            headstock_dot_v1_dot_zoo__pb2.WatchRequest.SerializeToString,
+            headstock_dot_v1_dot_zoo__pb2.WatchResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Promote(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/headstock.v1.Zoo/Promote',
+            headstock_dot_v1_dot_zoo__pb2.PromoteRequest.SerializeToString,
+            headstock_dot_v1_dot_zoo__pb2.PromoteResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Rollback(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/headstock.v1.Zoo/Rollback',
+            headstock_dot_v1_dot_zoo__pb2.RollbackRequest.SerializeToString,
+            headstock_dot_v1_dot_zoo__pb2.RollbackResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Load(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/headstock.v1.Zoo/Load',
+            headstock_dot_v1_dot_zoo__pb2.LoadRequest.SerializeToString,
+            headstock_dot_v1_dot_zoo__pb2.LoadResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Unload(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/headstock.v1.Zoo/Unload',
+            headstock_dot_v1_dot_zoo__pb2.UnloadRequest.SerializeToString,
+            headstock_dot_v1_dot_zoo__pb2.UnloadResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
 
     @staticmethod
     def BackboneStatistics(request,

@@ -27,20 +27,122 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class ZooStub:
+    """What changes something answers PERMISSION_DENIED unless the server was started with --allow-admin."""
+
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> ZooAsyncStub: ...
+    List: _grpc.UnaryUnaryMultiCallable[_zoo_pb2.ListRequest, _zoo_pb2.ListResponse]
+    """Every version in the catalogue, by name, newest first, with its state on this server."""
+    Show: _grpc.UnaryUnaryMultiCallable[_zoo_pb2.ShowRequest, _zoo_pb2.ShowResponse]
+    """Everything known about one version."""
+    Lineage: _grpc.UnaryUnaryMultiCallable[_zoo_pb2.LineageRequest, _zoo_pb2.LineageResponse]
+    """What one version was made from, back to its sources."""
+    Watch: _grpc.UnaryStreamMultiCallable[_zoo_pb2.WatchRequest, _zoo_pb2.WatchResponse]
+    """Every change of the catalogue, whoever makes it, until the caller leaves."""
+    Promote: _grpc.UnaryUnaryMultiCallable[_zoo_pb2.PromoteRequest, _zoo_pb2.PromoteResponse]
+    """Point an alias at a version; servers that run follow by themselves."""
+    Rollback: _grpc.UnaryUnaryMultiCallable[_zoo_pb2.RollbackRequest, _zoo_pb2.RollbackResponse]
+    """Point an alias where it pointed before."""
+    Load: _grpc.UnaryUnaryMultiCallable[_zoo_pb2.LoadRequest, _zoo_pb2.LoadResponse]
+    """Load what a name means now, and undo an unload."""
+    Unload: _grpc.UnaryUnaryMultiCallable[_zoo_pb2.UnloadRequest, _zoo_pb2.UnloadResponse]
+    """Let go of a name until it is loaded again; requests in flight are answered."""
     BackboneStatistics: _grpc.UnaryUnaryMultiCallable[_zoo_pb2.BackboneStatisticsRequest, _zoo_pb2.BackboneStatisticsResponse]
     """What the scheduler has done for each loaded backbone since the server started."""
 
 @_typing.type_check_only
 class ZooAsyncStub(ZooStub):
+    """What changes something answers PERMISSION_DENIED unless the server was started with --allow-admin."""
+
     def __init__(self, channel: _aio.Channel) -> None: ...
+    List: _aio.UnaryUnaryMultiCallable[_zoo_pb2.ListRequest, _zoo_pb2.ListResponse]  # type: ignore[assignment]
+    """Every version in the catalogue, by name, newest first, with its state on this server."""
+    Show: _aio.UnaryUnaryMultiCallable[_zoo_pb2.ShowRequest, _zoo_pb2.ShowResponse]  # type: ignore[assignment]
+    """Everything known about one version."""
+    Lineage: _aio.UnaryUnaryMultiCallable[_zoo_pb2.LineageRequest, _zoo_pb2.LineageResponse]  # type: ignore[assignment]
+    """What one version was made from, back to its sources."""
+    Watch: _aio.UnaryStreamMultiCallable[_zoo_pb2.WatchRequest, _zoo_pb2.WatchResponse]  # type: ignore[assignment]
+    """Every change of the catalogue, whoever makes it, until the caller leaves."""
+    Promote: _aio.UnaryUnaryMultiCallable[_zoo_pb2.PromoteRequest, _zoo_pb2.PromoteResponse]  # type: ignore[assignment]
+    """Point an alias at a version; servers that run follow by themselves."""
+    Rollback: _aio.UnaryUnaryMultiCallable[_zoo_pb2.RollbackRequest, _zoo_pb2.RollbackResponse]  # type: ignore[assignment]
+    """Point an alias where it pointed before."""
+    Load: _aio.UnaryUnaryMultiCallable[_zoo_pb2.LoadRequest, _zoo_pb2.LoadResponse]  # type: ignore[assignment]
+    """Load what a name means now, and undo an unload."""
+    Unload: _aio.UnaryUnaryMultiCallable[_zoo_pb2.UnloadRequest, _zoo_pb2.UnloadResponse]  # type: ignore[assignment]
+    """Let go of a name until it is loaded again; requests in flight are answered."""
     BackboneStatistics: _aio.UnaryUnaryMultiCallable[_zoo_pb2.BackboneStatisticsRequest, _zoo_pb2.BackboneStatisticsResponse]  # type: ignore[assignment]
     """What the scheduler has done for each loaded backbone since the server started."""
 
 class ZooServicer(metaclass=_abc_1.ABCMeta):
+    """What changes something answers PERMISSION_DENIED unless the server was started with --allow-admin."""
+
+    @_abc_1.abstractmethod
+    def List(
+        self,
+        request: _zoo_pb2.ListRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_zoo_pb2.ListResponse, _abc.Awaitable[_zoo_pb2.ListResponse]]:
+        """Every version in the catalogue, by name, newest first, with its state on this server."""
+
+    @_abc_1.abstractmethod
+    def Show(
+        self,
+        request: _zoo_pb2.ShowRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_zoo_pb2.ShowResponse, _abc.Awaitable[_zoo_pb2.ShowResponse]]:
+        """Everything known about one version."""
+
+    @_abc_1.abstractmethod
+    def Lineage(
+        self,
+        request: _zoo_pb2.LineageRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_zoo_pb2.LineageResponse, _abc.Awaitable[_zoo_pb2.LineageResponse]]:
+        """What one version was made from, back to its sources."""
+
+    @_abc_1.abstractmethod
+    def Watch(
+        self,
+        request: _zoo_pb2.WatchRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_zoo_pb2.WatchResponse], _abc.AsyncIterator[_zoo_pb2.WatchResponse]]:
+        """Every change of the catalogue, whoever makes it, until the caller leaves."""
+
+    @_abc_1.abstractmethod
+    def Promote(
+        self,
+        request: _zoo_pb2.PromoteRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_zoo_pb2.PromoteResponse, _abc.Awaitable[_zoo_pb2.PromoteResponse]]:
+        """Point an alias at a version; servers that run follow by themselves."""
+
+    @_abc_1.abstractmethod
+    def Rollback(
+        self,
+        request: _zoo_pb2.RollbackRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_zoo_pb2.RollbackResponse, _abc.Awaitable[_zoo_pb2.RollbackResponse]]:
+        """Point an alias where it pointed before."""
+
+    @_abc_1.abstractmethod
+    def Load(
+        self,
+        request: _zoo_pb2.LoadRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_zoo_pb2.LoadResponse, _abc.Awaitable[_zoo_pb2.LoadResponse]]:
+        """Load what a name means now, and undo an unload."""
+
+    @_abc_1.abstractmethod
+    def Unload(
+        self,
+        request: _zoo_pb2.UnloadRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_zoo_pb2.UnloadResponse, _abc.Awaitable[_zoo_pb2.UnloadResponse]]:
+        """Let go of a name until it is loaded again; requests in flight are answered."""
+
     @_abc_1.abstractmethod
     def BackboneStatistics(
         self,

@@ -11,7 +11,7 @@ from headstock.data.cells import number_of, text_of
 from headstock.data.checking.cells import Faults, cell_faults
 from headstock.data.checking.leaks import find_leaks
 from headstock.data.checking.measure import measure
-from headstock.data.checking.report import Report, distribution
+from headstock.data.checking.report import Report, distribution, several
 from headstock.data.dataset import Dataset, read_dataset, read_inputs
 from headstock.data.roles import input_roles
 from headstock.data.split import Split, rows_by, split_rows
@@ -51,7 +51,8 @@ def check_data(table: Table, question: Question) -> Report:
     if table.faults:
         shown = "; ".join(f"{table.unit} {fault.place}: {fault.why}" for fault in table.faults[:5])
         more = f"; and {len(table.faults) - 5} more" if len(table.faults) > 5 else ""
-        report.add("stops", f"{len(table.faults)} lines make no row: {shown}{more}", table.faults[0].fix)
+        count = several(len(table.faults), "line makes", "lines make")
+        report.add("stops", f"{count} no row: {shown}{more}", table.faults[0].fix)
     for note in table.notes:
         report.add("note", note)
     inputs = input_roles(head_type)
@@ -87,7 +88,7 @@ def _measured(table: Table, question: Question, inputs: Sequence[str], report: R
     report.kinds = dict(seen.kinds.most_common())
     report.cut = seen.cut
     if seen.cut:
-        report.add("note", f"{seen.cut} rows are longer than the backbone reads and would be cut")
+        report.add("note", f"{several(seen.cut, 'row is', 'rows are')} longer than the backbone reads and would be cut")
     return _usable(table, seen.faults, report), [content for content in seen.contents if content is not None]
 
 
@@ -133,7 +134,7 @@ def _note_classes(report: Report) -> None:
     few = {name: count for name, count in report.classes.items() if count < _FEW}
     if few:
         shown = ", ".join(f"{name!r} ({count})" for name, count in list(few.items())[:5])
-        report.add("note", f"{len(few)} classes have fewer than {_FEW} rows: {shown}")
+        report.add("note", f"{several(len(few), 'class has', 'classes have')} fewer than {_FEW} rows: {shown}")
 
 
 def _split(table: Table, question: Question, dataset: Dataset, report: Report) -> Split | None:

@@ -7,7 +7,7 @@ from collections.abc import Hashable, Sequence
 from typing import TYPE_CHECKING
 
 from headstock.data.cells import label_of
-from headstock.data.checking.report import Report
+from headstock.data.checking.report import Report, several
 from headstock.data.dataset import Dataset
 from headstock.data.split import Split, rows_by
 from headstock.data.split_choice import ColumnSplit, GroupSplit
@@ -34,7 +34,8 @@ def find_leaks(
     if split.moved:
         report.add(
             "note",
-            f"{split.moved} validation rows are copies of training rows; a fine-tune moves them to training",
+            f"{several(split.moved, 'validation row is a copy', 'validation rows are copies')} of training rows; "
+            "a fine-tune trains on them instead",
         )
     _copies(table, dataset, split, contents, report)
     if question.group_column is not None and not isinstance(question.choice, GroupSplit):
@@ -61,7 +62,8 @@ def _copies(table: Table, dataset: Dataset, split: Split, contents: Sequence[Has
     if rows:
         report.add(
             "falsifies",
-            f"{len(rows)} validation rows hold the same as training rows, in other spelling or encoding: "
+            f"{several(len(rows), 'validation row holds', 'validation rows hold')} the same as training rows, in other "
+            f"spelling or encoding: "
             f"{table.where(rows)}",
             "delete the copies, or name groups with --group-column",
         )
@@ -75,7 +77,8 @@ def _groups(table: Table, column: str, split: Split, report: Report) -> None:
         rows = [row for row in split.validation if groups[row] in shared]
         report.add(
             "falsifies",
-            f"{len(shared)} groups of column {column!r} stand on both sides, e.g. {shown}: {table.where(rows)}",
+            f"{several(len(shared), 'group', 'groups')} of column {column!r} on both sides, e.g. {shown}: "
+            f"{table.where(rows)}",
             f"fine-tune with --group-column {column} and without --split-column",
         )
 
@@ -91,7 +94,8 @@ def _times(table: Table, column: str, split: Split, report: Report) -> None:
     if rows:
         report.add(
             "falsifies",
-            f"{len(rows)} validation rows are older than the newest training row by column {column!r}: "
+            f"{several(len(rows), 'validation row is', 'validation rows are')} older than the newest training row by "
+            f"column {column!r}: "
             f"{table.where(rows)}",
             f"fine-tune with --time-column {column} and without --split-column",
         )

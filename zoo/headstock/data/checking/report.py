@@ -67,6 +67,11 @@ class Report:
         return {"verdict": self.verdict, "imbalance": self.imbalance, **asdict(self)}
 
 
+def several(count: int, one: str, many: str) -> str:
+    """`1 row holds` or `3 rows hold`."""
+    return f"{count} {one if count == 1 else many}"
+
+
 def distribution(values: Iterable[float]) -> Mapping[str, float]:
     """`min`, `median`, `p95` and `max`; each is a value that occurs."""
     ordered = sorted(values)

@@ -27,11 +27,11 @@ def read(root: Path) -> Table:
     name = root.resolve().name
     library = arrow_library("a saved data set")
     several = (root / _PARTS).is_file()
-    parts = [f"{part}/" for part in _json(root, _PARTS)["splits"]] if several else [""]
+    parts = [f"{part}/" for part in _listed(root, _PARTS, "splits")] if several else [""]
     files = [_PARTS] if several else []
     tables = []
     for part in parts:
-        shards = [part + str(shard["filename"]) for shard in _json(root, part + _STATE)["_data_files"]]
+        shards = [part + str(shard["filename"]) for shard in _listed(root, part + _STATE, "_data_files")]
         files += [part + _STATE, part + _INFO, *shards]
         table = library.concat_tables([_arrow(library, root, shard) for shard in shards])
         tables.append(_named(library, table, _json(root, part + _INFO).get("features") or {}))
@@ -56,6 +56,13 @@ def _json(root: Path, file: str) -> dict[str, Any]:
     return value
 
 
+def _listed(root: Path, file: str, key: str) -> list[Any]:
+    found = _json(root, file).get(key)
+    if not isinstance(found, list) or not found:
+        raise InvalidInput(f"{file!r} of the saved data set has {key} = {str(found)[:60]}; expected a list of them")
+    return found
+
+
 def _arrow(library: Any, root: Path, file: str) -> Any:
     from pyarrow import ipc
 
@@ -72,11 +79,26 @@ def _arrow(library: Any, root: Path, file: str) -> Any:
 def _named(library: Any, table: Any, features: dict[str, Any]) -> Any:
     """The table with class numbers replaced by the names that the data set's description gives them."""
     for index, column in enumerate(table.column_names):
-        feature = features.get(column)
-        if not isinstance(feature, dict) or feature.get("_type") != "ClassLabel":
+        names, listed = _class_names(features.get(column))
+        if names is None:
             continue
-        names = feature["names"]
-        # -1 is how the library writes a row without a label.
-        labels = [None if value is None or value < 0 else names[value] for value in table.column(index).to_pylist()]
-        table = table.set_column(index, column, library.array(labels, library.string()))
+        cells = table.column(index).to_pylist()
+        kind = library.list_(library.string()) if listed else library.string()
+        spelt = [[_name(names, v) for v in cell or []] if listed else _name(names, cell) for cell in cells]
+        table = table.set_column(index, column, library.array(spelt, kind))
     return table
+
+
+def _class_names(feature: Any) -> tuple[list[str] | None, bool]:
+    """Names of a feature's classes, None for one that has none; and whether its cells are lists."""
+    listed = isinstance(feature, list) or (isinstance(feature, dict) and "feature" in feature)
+    if listed:
+        feature = feature[0] if isinstance(feature, list) and feature else feature["feature"] if feature else None
+    if not isinstance(feature, dict) or feature.get("_type") != "ClassLabel":
+        return None, listed
+    return feature["names"], listed
+
+
+def _name(names: list[str], value: int | None) -> str | None:
+    # -1 is how the library writes a row without a label.
+    return None if value is None or value < 0 else names[value]

@@ -1,0 +1,227 @@
+"""HTTP: the protocol's REST form over the same data plane, on a port of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import grpc
+import uvicorn
+from google.protobuf.json_format import MessageToDict
+from starlette.applications import Starlette
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from headstock import __version__
+from headstock.errors import Exhausted, FailedPrecondition, InvalidInput
+from headstock.oip import open_inference_grpc_pb2 as pb
+from headstock_server.dataplane.infer import DataPlane
+from headstock_server.dataplane.limits import LimitExceeded
+from headstock_server.dataplane.messages import InferResponse
+from headstock_server.transport import describe, rest_codec
+from headstock_server.transport.status import failure_of
+
+Code = grpc.StatusCode
+
+# From the codes of the one table, so that both transports agree on what an error is.
+STATUS = {
+    Code.INVALID_ARGUMENT: 400,
+    Code.FAILED_PRECONDITION: 400,
+    Code.PERMISSION_DENIED: 403,
+    Code.NOT_FOUND: 404,
+    Code.ALREADY_EXISTS: 409,
+    Code.ABORTED: 409,
+    Code.RESOURCE_EXHAUSTED: 429,
+    Code.UNIMPLEMENTED: 501,
+    Code.UNAVAILABLE: 503,
+    Code.DEADLINE_EXCEEDED: 504,
+}
+
+_HEADER = "Inference-Header-Content-Length"
+_EXTENSIONS = ("classification", "model_configuration", "binary_tensor_data", "parameters")
+_CONNECTIONS = 1024
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+class RestServer:
+    """Serves one data plane over HTTP, in the event loop that calls it."""
+
+    def __init__(self, plane: DataPlane) -> None:
+        """Nothing listens until `start`."""
+        self._plane = plane
+        self._server: _Server | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self, address: str) -> int:
+        """Listen on `HOST:PORT`; returns the real port. Raises `FailedPrecondition` if it is taken."""
+        host, _, port = address.rpartition(":")
+        config = uvicorn.Config(
+            application(self._plane),
+            host=host.strip("[]"),
+            port=int(port),
+            # The loop is ours, one request a line is the log's verbose level, and nobody opens web sockets.
+            loop="none",
+            http="h11",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            limit_concurrency=_CONNECTIONS,
+            timeout_graceful_shutdown=1,
+        )
+        try:
+            socket = config.bind_socket()
+        except SystemExit:
+            raise FailedPrecondition(
+                f"cannot listen on {address!r}: the port is taken or the address is not of this machine",
+                fix="--http 127.0.0.1:0 takes any free one",
+            ) from None
+        self._server = _Server(config)
+        self._task = asyncio.create_task(self._server.serve(sockets=[socket]))
+        while not self._server.started and not self._task.done():
+            await asyncio.sleep(0.005)
+        real: int = socket.getsockname()[1]
+        return real
+
+    async def stop(self) -> None:
+        """Take no new connections and end the idle ones."""
+        if self._server is not None and self._task is not None:
+            self._server.should_exit = True
+            await self._task
+
+
+class _Server(uvicorn.Server):
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Signals belong to the program that runs both transports."""
+        yield
+
+
+def application(plane: DataPlane) -> Starlette:
+    """The routes of protocol version 2."""
+    handlers = _Handlers(plane)
+    routes = [
+        Route("/v2", _endpoint(handlers.server)),
+        Route("/v2/health/live", _endpoint(handlers.live)),
+        Route("/v2/health/ready", _endpoint(handlers.ready)),
+    ]
+    for path in ("/v2/models/{name}", "/v2/models/{name}/versions/{version}"):
+        routes += [
+            Route(path, _endpoint(handlers.model)),
+            Route(f"{path}/ready", _endpoint(handlers.model_ready)),
+            Route(f"{path}/config", _endpoint(handlers.config)),
+            Route(f"{path}/infer", _endpoint(handlers.infer), methods=["POST"]),
+        ]
+    return Starlette(routes=routes)
+
+
+def _endpoint(handle: Endpoint) -> Endpoint:
+    async def answer(request: Request) -> Response:
+        try:
+            return await handle(request)
+        except ClientDisconnect:
+            return Response(status_code=499)
+        except Exception as error:
+            return _error(error)
+
+    return answer
+
+
+def _error(error: Exception) -> Response:
+    failure = failure_of(error)
+    status = 413 if isinstance(error, LimitExceeded) else STATUS.get(failure.code, 500)
+    headers = {"Retry-After": str(math.ceil(error.retry_after))} if isinstance(error, Exhausted) else None
+    return JSONResponse({"error": failure.message}, status, headers)
+
+
+class _Handlers:
+    def __init__(self, plane: DataPlane) -> None:
+        self._plane = plane
+
+    async def server(self, _: Request) -> Response:
+        return JSONResponse({"name": "headstock", "version": __version__, "extensions": list(_EXTENSIONS)})
+
+    async def live(self, _: Request) -> Response:
+        return JSONResponse({"live": True})
+
+    async def ready(self, _: Request) -> Response:
+        ready = not self._plane.draining
+        return JSONResponse({"ready": ready}, 200 if ready else 503)
+
+    async def model_ready(self, request: Request) -> Response:
+        name, version = _model(request)
+        ready = self._plane.ready(name, version)
+        return JSONResponse({"name": name, "ready": ready}, 200 if ready else 503)
+
+    async def model(self, request: Request) -> Response:
+        metadata = describe.metadata(await self._plane.describe(*_model(request)))
+        return JSONResponse({
+            "name": metadata.name,
+            "versions": list(metadata.versions),
+            "platform": metadata.platform,
+            "inputs": [_tensor(t) for t in metadata.inputs],
+            "outputs": [_tensor(t) for t in metadata.outputs],
+        })  # fmt: skip
+
+    async def config(self, request: Request) -> Response:
+        message = describe.config(await self._plane.describe(*_model(request)), self._plane.limits)
+        document = MessageToDict(message, preserving_proto_field_name=True)
+        for tensor in (*document.get("input", ()), *document.get("output", ())):
+            # Protobuf's JSON writes 64-bit integers as strings; this protocol's does not.
+            tensor["dims"] = [int(size) for size in tensor.get("dims", ())]
+        return JSONResponse(document)
+
+    async def infer(self, request: Request) -> Response:
+        header = request.headers.get(_HEADER)
+        if header is not None and not (header.isascii() and header.isdigit() and len(header) < 12):
+            raise InvalidInput(f"{_HEADER} is {header[:40]!r}; expected how many bytes of the body are JSON")
+        body = await _body(request, self._plane.limits.message_bytes)
+        wanted, form = rest_codec.decode(
+            body, None if header is None else int(header), *_model(request), self._plane.limits
+        )
+        response = await _while_connected(request, self._plane.infer(wanted))
+        data, json_size = rest_codec.encode(response, form)
+        if json_size is None:
+            return Response(data, media_type="application/json")
+        return Response(data, headers={_HEADER: str(json_size)}, media_type="application/octet-stream")
+
+
+def _model(request: Request) -> tuple[str, str]:
+    return request.path_params["name"], request.path_params.get("version", "")
+
+
+def _tensor(tensor: pb.ModelMetadataResponse.TensorMetadata) -> dict[str, object]:
+    return {"name": tensor.name, "datatype": tensor.datatype, "shape": list(tensor.shape)}
+
+
+async def _body(request: Request, cap: int) -> bytes:
+    if "content-encoding" in request.headers:
+        raise InvalidInput("the body is compressed; expected it as it is", fix="leave Content-Encoding out")
+    chunks, size = [], 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > cap:
+            raise LimitExceeded(f"the body has more than {cap} bytes")
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+async def _while_connected(request: Request, work: Coroutine[Any, Any, InferResponse]) -> InferResponse:
+    """The answer; a caller that leaves takes its rows with it."""
+    answer = asyncio.create_task(work)
+    gone = asyncio.create_task(request.receive())
+    try:
+        await asyncio.wait((answer, gone), return_when=asyncio.FIRST_COMPLETED)
+        if not answer.done():
+            raise ClientDisconnect
+        return answer.result()
+    finally:
+        answer.cancel()
+        gone.cancel()

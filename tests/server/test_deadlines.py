@@ -1,0 +1,171 @@
+"""Deadlines: a pass grows only as far as its most urgent row can bear, and what cannot be in time costs nothing."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from headstock_server.scheduler import Budget, SchedulerOptions
+from headstock_server.scheduler.pace import Pace, PaceMeter
+from headstock_server.scheduler.policy import NEVER, Reason, Waiting, select
+from headstock_server.scheduler.simulator import Arrival, Service, Simulator, poisson
+
+MS = 1_000_000
+SERVICE = Service(fixed_ns=2 * MS, token_ns=100_000)
+PACE = Pace(2 * MS, 100_000)
+PASS = SERVICE(128)
+seeds = st.integers(0, 2**32 - 1)
+
+
+def queue(lengths: list[int], deadlines: list[int]) -> Waiting:
+    zeros = np.zeros(len(lengths), np.int64)
+    length, deadline = np.array(lengths, np.int64), np.array(deadlines, np.int64)
+    return Waiting(length, np.minimum(deadline, 1000 * MS), deadline, zeros, zeros, zeros)
+
+
+def test_a_pass_does_not_grow_past_what_its_most_urgent_row_can_bear() -> None:
+    """Eight rows fit; in 8 ms only 60 padded tokens run, so three rows go and the rest follow."""
+    selection = select(queue([16] * 8, [8 * MS] + [NEVER] * 7), Budget(128), 0, pace=PACE)
+    assert len(selection.rows) == 3
+    assert selection.rows[0] == 0
+    assert selection.reason is Reason.DEADLINE
+
+
+def test_a_row_in_a_hurry_stays_out_of_a_pass_that_is_too_large_for_it_only_if_it_is_not_the_seed() -> None:
+    hurry = queue([16, 16, 16, 16], [100 * MS, 6 * MS, 200 * MS, 200 * MS])
+    selection = select(hurry, Budget(128), 0, pace=PACE)
+    assert selection.rows[0] == 1
+    assert len(selection.rows) == 2
+
+
+def test_rows_without_a_hurry_fill_the_pass() -> None:
+    selection = select(queue([16] * 9, [50 * MS] * 9), Budget(128), 0, pace=PACE)
+    assert len(selection.rows) == 8
+    assert selection.reason is Reason.FULL
+
+
+def test_a_row_that_would_be_late_even_alone_gives_way_to_rows_that_would_not() -> None:
+    selection = select(queue([100, 16], [5 * MS, 50 * MS]), Budget(128), 0, pace=PACE)
+    assert (selection.rows.tolist(), selection.expired.tolist()) == ([1], [0])
+
+
+def test_if_nothing_could_be_in_time_it_is_tried_all_the_same() -> None:
+    """The estimate may be wrong, and only a pass can correct it."""
+    selection = select(queue([100, 100], [5 * MS, 6 * MS]), Budget(256), 0, pace=PACE)
+    assert len(selection.rows) == 2
+    assert selection.expired.tolist() == []
+
+
+def test_waiting_for_company_ends_before_it_makes_a_row_late() -> None:
+    waits = queue([16], [30 * MS])
+    selection = select(waits, Budget(128), 0, max_delay=100 * MS, pace=PACE)
+    assert selection.rows.tolist() == []
+    assert selection.ready_at == 30 * MS - SERVICE(16)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.tuples(st.integers(1, 60), st.integers(1, 60)), min_size=1, max_size=40), st.data())
+def test_no_pass_makes_a_row_late_that_could_have_been_in_time(
+    rows: list[tuple[int, int]], data: st.DataObject
+) -> None:
+    deadlines = [d * MS if data.draw(st.booleans()) else NEVER for _, d in rows]
+    state = queue([n for n, _ in rows], deadlines)
+    selection = select(state, Budget(256), 0, pace=PACE)
+    end = PACE.time(len(selection.rows) * int(state.length[selection.rows].max()))
+    alone = np.array([PACE.time(n) for n, _ in rows])
+    possible = alone <= state.deadline
+    if possible.any():
+        assert (state.deadline[selection.rows] >= end).all()
+        assert not possible[selection.expired].any()
+
+
+def test_an_urgent_request_is_in_time_among_rows_that_are_not() -> None:
+    crowd = [Arrival(0, (16,), deadline=900 * MS) for _ in range(40)]
+    urgent = Arrival(PASS // 2, (16,), deadline=PASS + 5 * MS)
+    result = Simulator((Budget(128),), SERVICE).run([*crowd, urgent])
+    assert all(r.outcome == "answered" and r.at <= (r.arrival.deadline or 0) for r in result.requests)
+
+
+@settings(max_examples=8, deadline=None)
+@given(seeds, st.floats(1.5, 10.0))
+def test_under_overload_with_deadlines_almost_all_work_is_in_time(seed: int, load: float) -> None:
+    """Earliest deadline first alone breaks down here: every pass would end a moment too late."""
+    random = np.random.default_rng(seed)
+    limit = 8 / (PASS / 1e9)
+    arrivals = [
+        Arrival(at, (16,), deadline=at + int(random.integers(40, 120)) * MS)
+        for at in poisson(random, load * limit, 2.0)
+    ]
+    result = Simulator((Budget(128),), SERVICE).run(arrivals)
+    good = sum(r.outcome == "answered" and r.at <= (r.arrival.deadline or 0) for r in result.requests)
+    ran = sum(len(p.work.rows) for p in result.passes)
+    assert good >= 0.95 * ran
+    assert good / 2.0 >= 0.85 * limit
+
+
+def test_a_deadline_that_the_queue_makes_impossible_is_refused_on_arrival() -> None:
+    first = [Arrival(0, (16,), deadline=400 * MS) for _ in range(160)]
+    hopeless = Arrival(1, (16,) * 40, deadline=250 * MS + 200 * MS)
+    fine = Arrival(2, (16,), deadline=300 * MS)
+    result = Simulator((Budget(128),), SERVICE).run([*first, hopeless, fine])
+    outcomes = {r.arrival: (r.outcome, r.latency) for r in result.requests}
+    assert outcomes[hopeless] == ("refused", 0)
+    assert outcomes[fine][0] == "answered"
+
+
+def test_what_others_wait_for_is_no_reason_to_refuse() -> None:
+    """Another tenant's queue and rows that are due later do not stand before a request."""
+    others = [Arrival(0, (16,), deadline=100 * MS, tenant="other") for _ in range(160)]
+    later = [Arrival(0, (16,), deadline=9000 * MS) for _ in range(160)]
+    urgent = Arrival(1, (16,), deadline=100 * MS)
+    result = Simulator((Budget(128),), SERVICE).run([*others, *later, urgent])
+    (request,) = [r for r in result.requests if r.arrival is urgent]
+    assert request.outcome == "answered"
+    assert request.at <= 100 * MS
+
+
+@settings(max_examples=8, deadline=None)
+@given(seeds)
+def test_what_is_refused_on_arrival_could_not_have_been_in_time(seed: int) -> None:
+    """Refused requests are late too when nobody refuses them: the estimate is a lower bound."""
+    random = np.random.default_rng(seed)
+    arrivals = [
+        Arrival(at, (16,) * int(random.integers(1, 4)), deadline=at + int(random.integers(20, 400)) * MS)
+        for at in poisson(random, 900, 0.5)
+    ]
+    result = Simulator((Budget(128),), SERVICE, SchedulerOptions()).run(arrivals)
+    refused = [r.arrival for r in result.requests if r.outcome == "refused"]
+    for arrival in refused[:3]:
+        demand = sum(
+            16 * len(a.lengths) * SERVICE.token_ns
+            for a in arrivals
+            if (a.deadline or 0) <= (arrival.deadline or 0)
+        )
+        assert demand > (arrival.deadline or 0) - arrival.at
+
+
+def test_the_pace_of_a_lane_follows_what_its_passes_take() -> None:
+    meter = PaceMeter(token_ns=500_000, tokens=128)
+    assert meter.pace.time(128) == pytest.approx(64 * MS)
+    for size in [16, 128, 64, 32] * 40:
+        meter.observe(size, SERVICE(size))
+    for size in (8, 16, 64, 128):
+        assert meter.pace.time(size) == pytest.approx(SERVICE(size), rel=0.15)
+
+
+def test_passes_of_one_size_give_a_proportional_pace() -> None:
+    meter = PaceMeter(token_ns=100, tokens=128)
+    for _ in range(300):
+        meter.observe(64, 6_400_000)
+    assert meter.pace.time(64) == pytest.approx(6_400_000, rel=0.02)
+    assert meter.pace.fixed_ns >= 0
+
+
+def test_one_stall_does_not_make_the_pace_believe_in_stalls() -> None:
+    meter = PaceMeter(token_ns=100_000, tokens=128)
+    for _ in range(50):
+        meter.observe(128, 12_800_000)
+    meter.observe(128, 5_000_000_000)
+    assert meter.pace.time(128) < 1.1 * 12_800_000

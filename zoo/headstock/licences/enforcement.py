@@ -1,0 +1,120 @@
+"""Where verdicts bite: what pulling, fine-tuning, promoting and serving do about one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from headstock.digest import Digest, digest_json
+from headstock.errors import FailedPrecondition, LicenceRefused
+from headstock.licences.aliases import NOASSERTION
+from headstock.licences.composition import Verdict, judge
+from headstock.licences.facts import Facts
+from headstock.licences.gate import read_facts, verdict
+from headstock.licences.naming import check_published_name
+from headstock.licences.policy import Policy
+from headstock.records import PRODUCTION, Evidence
+from headstock.sources.fetched import Statement
+
+if TYPE_CHECKING:
+    from headstock.catalogue import Catalogue
+    from headstock.catalogue.views import AliasChange
+    from headstock.records import Version
+
+OPERATOR = "operator"
+"""Kind of source of what a person says with an option."""
+
+
+def refusal(found: Verdict, what: str, reference: str) -> LicenceRefused:
+    """The error of a verdict that does not let `what` go on; `reference` is what a person asks about."""
+    return LicenceRefused(
+        f"{what} is refused: the licence verdict is {found.value}: {found.reason}",
+        proof_id=found.proof_id,
+        fix=f"headstock licence why {reference}",
+    )
+
+
+def warning(found: Verdict, what: str, reference: str) -> str:
+    """One line to warn with; empty where there is nothing to say."""
+    if found.action == "allow":
+        return ""
+    return (
+        f"{what}: the licence verdict is {found.value}: {found.reason}; see headstock licence why {reference}"
+    )
+
+
+def check(found: Verdict, policy: Policy, what: str, reference: str, name: str) -> list[str]:
+    """Warnings about a verdict and the name of what is made or shown under it.
+
+    Raises `LicenceRefused` where the policy refuses, `FailedPrecondition` for a name that a licence does not allow.
+    """
+    if not found.permitted:
+        raise refusal(found, what, reference)
+    return [w for w in (warning(found, what, reference), _name_warning(found, policy, name)) if w]
+
+
+def check_fine_tune(
+    catalogue: Catalogue, backbone: Digest, backbone_name: str, name: str, data: str, data_licence: str = ""
+) -> list[str]:
+    """Warnings about a model that is not trained yet; raises as `check` does, before anything is spent on it.
+
+    `data` is the data set's name, `data_licence` the SPDX expression that it is under, empty if nobody said.
+    """
+    policy = Policy.load(catalogue.settings)
+    facts, planned = _plan(read_facts(catalogue), backbone, data, data_licence)
+    found = judge(facts, planned, policy.context, policy)
+    return check(found, policy, f"fine-tuning {name!r} on {backbone_name!r}", backbone_name, name)
+
+
+def promote(
+    catalogue: Catalogue, version: Version, alias: str = PRODUCTION, *, reason: str = ""
+) -> tuple[AliasChange, list[str]]:
+    """Point an alias at a version that may be used, and say what to know about it; raises as `check` does.
+
+    Moving back (`Catalogue.rollback`) is not asked about: it must not stand in the way of ending an outage, and a
+    server refuses by itself what it may not serve.
+    """
+    policy = Policy.load(catalogue.settings)
+    found = verdict(catalogue, version.subject, policy=policy)
+    warnings = check(found, policy, f"promoting {str(version)!r}", str(version), version.name)
+    return catalogue.promote(version.name, version.number, alias, reason=reason), warnings
+
+
+def data_statement(licence: str, said: str) -> Statement:
+    """What the operator says about the licence of a data set; silence is recorded as silence."""
+    return Statement("licence", licence or NOASSERTION, OPERATOR, "fine-tune --data-licence", said)
+
+
+def _name_warning(found: Verdict, policy: Policy, name: str) -> str:
+    if policy.deny == "off":
+        return ""
+    try:
+        check_published_name(name, found.duties)
+    except FailedPrecondition as error:
+        if policy.deny == "enforce":
+            raise
+        return str(error)
+    return ""
+
+
+def _plan(facts: Facts, backbone: Digest, data: str, licence: str) -> tuple[Facts, Digest]:
+    """The facts with a head and a model that do not exist yet, as a fine-tune would add them."""
+    parts = {"dataset": {"kind": "dataset", "name": data, "planned": True}}
+    parts["head"] = {"kind": "head", "backbone": backbone, "planned": True}
+    head, dataset = digest_json(parts["head"]), digest_json(parts["dataset"])
+    parts["model"] = {"kind": "model", "backbone": backbone, "head": head, "adapter": None}
+    said = [Evidence(dataset, "licence", licence, OPERATOR, "")] if licence else []
+    edges = [(head, "head_on", backbone), (head, "trained_on", dataset)]
+    return _with(facts, Facts.build({digest_json(v): v for v in parts.values()}, edges, said)), digest_json(
+        parts["model"]
+    )
+
+
+def _with(facts: Facts, more: Facts) -> Facts:
+    return replace(
+        facts,
+        kinds={**facts.kinds, **more.kinds},
+        identities={**facts.identities, **more.identities},
+        edges={**facts.edges, **more.edges},
+        statements={**facts.statements, **more.statements},
+    )
