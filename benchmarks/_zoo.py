@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-from _common import HEADSTOCK
 
+from _common import HEADSTOCK
 from headstock.catalogue import Catalogue
 from headstock.digest import Digest
 from headstock.names import Reference

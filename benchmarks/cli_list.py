@@ -10,7 +10,6 @@ import tempfile
 from pathlib import Path
 
 from _common import HEADSTOCK, report, verdict
-
 from headstock.testing.toy import publish_toy
 
 RUNS = 15

@@ -44,7 +44,13 @@ def main() -> int:
              f"{median([x.p99_ms for x in loads[h]]):.1f}", f"{memory[h]:.0f}", f"{ready[h]:.1f}"]
             for h in (1, HEADS)
         ],
-        {"throughput_ratio": throughput, "memory_ratio": memory[HEADS] / memory[1], "rate": rate, "memory_mb": memory, "ready_s": ready},
+        {
+            "throughput_ratio": throughput,
+            "memory_ratio": memory[HEADS] / memory[1],
+            "rate": rate,
+            "memory_mb": memory,
+            "ready_s": ready,
+        },
     )  # fmt: skip
     met = [
         verdict(f"throughput, {HEADS} heads / 1", throughput, 0.90),

@@ -1,4 +1,4 @@
-"""The main job end to end on real weights: pull, fine-tune twice, list, serve, call; exits 0 only if every check held."""
+"""The main job end to end on real weights; exits 0 only if the check of every step held."""
 
 from __future__ import annotations
 

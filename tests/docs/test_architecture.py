@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-CONTAINERS = ("zoo", "server", "plugins", "plugins/text", "plugins/vision", "plugins/audio", "plugins/multimodal", "plugins/tabular", "clients", "clients/python")
+PLUGINS = tuple(f"plugins/{modality}" for modality in ("text", "vision", "audio", "multimodal", "tabular"))
+CONTAINERS = ("zoo", "server", "plugins", *PLUGINS, "clients", "clients/python")
 
 # Layer -> layers that it may import. `protos` are the generated stubs inside the zoo's package; `cli` is the program
 # on top of the zoo, and the only part of it that knows the client.

@@ -48,7 +48,8 @@ def test_installed_wheel_runs_without_the_checkout(wheel: Path, tmp_path: Path) 
         "import headstock, sys; assert headstock.__file__.startswith(sys.argv.pop(1));"
         "from headstock.cli.main import main; main()"
     )
-    for arguments, expected in ((["plugins"], "headstock-text"), (["list", "--format", "json"], "[]"), (["verify"], "")):
+    cases = ((["plugins"], "headstock-text"), (["list", "--format", "json"], "[]"), (["verify"], "clean"))
+    for arguments, expected in cases:
         result = subprocess.run(
             [sys.executable, "-c", program, str(site), *arguments],
             cwd=tmp_path, env=environment, capture_output=True, text=True, check=False,

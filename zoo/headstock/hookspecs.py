@@ -256,7 +256,7 @@ class LicenceRecord:
     """URL or document that says so."""
 
 
-class FinetuneCallback(ABC):
+class FinetuneCallback:
     """A tracker: told of every epoch, never able to change the run. Exceptions are reported and ignored."""
 
     def on_start(self, recipe: Mapping[str, Any]) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from headstock.errors import InvalidInput
 
 NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?")
-"""One to 64 characters that are safe as a file name, in a URL and in a shell: no slash, no upper case, no leading dot."""
+"""One to 64 characters, safe as a file name, in a URL and in a shell: no slash, no upper case, no leading dot."""
 
 # Windows device names: legal on Linux, unusable the day a store is copied.
 _RESERVED = {"con", "prn", "aux", "nul", *(f"com{i}" for i in range(1, 10)), *(f"lpt{i}" for i in range(1, 10))}

@@ -77,7 +77,9 @@ def load_backbone(catalogue: Catalogue, digest: Digest) -> ServableBackbone:
         digest=digest,
         identity=BackboneIdentity.from_json(artefact.identity),
         spec=spec,
-        files={role: checked_path(catalogue, blob, f"{role} of backbone {short(digest)}") for role, blob in blobs.items()},
+        files={
+            role: checked_path(catalogue, blob, f"{role} of backbone {short(digest)}") for role, blob in blobs.items()
+        },
         certificate=catalogue.certificate(digest),
     )
 

@@ -93,7 +93,7 @@ def front_matter(text: str, keys: Sequence[str]) -> dict[str, Any]:
 
     Only the lines of these keys are parsed: benchmark results make front matters of megabytes.
     """
-    import yaml  # type: ignore[import-untyped]
+    import yaml
 
     match = _FRONT_MATTER.match(text)
     found: dict[str, Any] = {}

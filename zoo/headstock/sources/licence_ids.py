@@ -50,7 +50,7 @@ def normalise(text: str) -> str:
         return _ALIASES[plain]
     if not plain or plain in _FAMILIES.split() or len(plain) > 200 or re.search(r"[^\w\s.+()-]", plain):
         return NOASSERTION
-    from license_expression import get_spdx_licensing  # type: ignore[import-untyped]
+    from license_expression import get_spdx_licensing
 
     checked = get_spdx_licensing().validate(" ".join(text.split()), strict=True)
     expression = checked.normalized_expression
