@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 import tritonclient.grpc as triton
+
+from family_table.compare import DIFFERENT, Answers, Array, company, distance, equality
 from family_table.made_data import ASKED, samples, write_table
 from family_table.pairs import Fit, fit, head_types
-
 from headstock import postprocess
 from headstock.backbone.pull import pull
 from headstock.catalogue import Catalogue
@@ -24,7 +23,7 @@ from headstock.hookspecs import HeadType
 from headstock.names import Reference
 from headstock.plugin_host import PluginHost
 from headstock.preprocess.reading import read_rows
-from headstock.records import Certificate, Version
+from headstock.records import Version
 from headstock.servable import ServableModel, load_linear, load_model
 from headstock.settings import Settings
 from headstock.sources import fetch
@@ -33,9 +32,6 @@ from headstock_client import Client
 from headstock_server.app import ServeOptions
 from headstock_server.engine import EngineOptions
 from headstock_server.testing import background_server
-
-Array = npt.NDArray[Any]
-Answers = Mapping[str, Array]
 
 EPOCHS = 3
 # Passes without regard to padding: rows of all lengths keep each other company.
@@ -53,8 +49,8 @@ class Measured:
     form: float = 0.0
     """Exported head against the trained one, relative to the size of its outputs where that is above 1."""
     served: float = 0.0
-    """A server's answers against torch's features of each sample by itself under the exported head, relative likewise."""
-    together: float = 0.0
+    """A server's answers against torch on each sample by itself under the exported head, relative likewise."""
+    company: float = 0.0
     """A sample alone and in company: of the isolation certificate, and of the server's answers."""
     clients: float = 0.0
     """headstock_client against tritonclient."""
@@ -66,39 +62,19 @@ def measure(host: PluginHost, case: FamilyCase, folder: Path) -> list[Measured]:
     settings = Settings.from_environment({"HEADSTOCK_HOME": str(folder / "home")})
     with Catalogue.open(settings) as catalogue:
         backbone = pull(catalogue, host, f"path:{folder / 'checkpoint'}", "backbone")
+        if backbone.details["family"] != case.family:
+            raise SystemExit(f"error: a checkpoint of {case.family!r} was read as {backbone.details['family']!r}")
         family = host.family(case.family)
-        if backbone.details["family"] != family.name:
-            raise SystemExit(f"error: the checkpoint of {family.name!r} was read as {backbone.details['family']!r}")
         module = family.load(fetch(f"path:{folder / 'checkpoint'}", folder / "fetched").files)
         fits = {head: fit(head, family.taps(module)) for head in head_types(host, family.modality)}
         chosen = [head for head, found in fits.items() if found.tap is not None]
         columns = _columns(catalogue, backbone)
-        models = {
-            head: _adapted(catalogue, host, head, write_table(head, folder / "data", columns))
-            for head in chosen
-        }
+        models = {h: _adapted(catalogue, host, h, write_table(h, folder / "data", columns)) for h in chosen}
         asked = {head: samples(head, columns) for head in chosen}
         with background_server(settings, _SERVER) as server:
             answered = {head: _ask(server.address, head, asked[head]) for head in chosen}
-        found = []
-        for head, fitting in fits.items():
-            if fitting.tap is None:
-                found.append(Measured(head.name, fitting))
-                continue
-            model = load_model(catalogue, models[head])
-            together, alone, by_triton = answered[head]
-            found.append(
-                Measured(
-                    head.name,
-                    fitting,
-                    graph=max(tap["max_error"] for tap in backbone.details["parity"].values()),
-                    form=_report(catalogue, models[head])["parity"],
-                    served=_distance(together, _torch_answers(module, model, list(asked[head].values()))),
-                    together=max(_certified(model.backbone.certificate), _company(together, alone)),
-                    clients=_equality(together, by_triton),
-                )
-            )
-        return found
+        figures = {h: _figures(catalogue, backbone, module, models[h], asked[h], answered[h]) for h in chosen}
+    return [Measured(head.name, found, **figures.get(head, {})) for head, found in fits.items()]
 
 
 def _columns(catalogue: Catalogue, backbone: Version) -> list[str]:
@@ -111,11 +87,6 @@ def _adapted(catalogue: Catalogue, host: PluginHost, head: HeadType, data: Path)
     table = read_table(data)
     recipe = plan_recipe(catalogue, host, table, Reference("backbone"), head.name, Options(epochs=EPOCHS))
     return fine_tune(catalogue, host, recipe, table, head.name).version
-
-
-def _report(catalogue: Catalogue, version: Version) -> Mapping[str, Any]:
-    report: Mapping[str, Any] = catalogue.store.read_json(catalogue.artefact(version.subject).files["report"])
-    return report
 
 
 def _ask(address: str, head: HeadType, raw: Mapping[str, list[bytes]]) -> tuple[Answers, list[Answers], Answers]:
@@ -133,6 +104,28 @@ def _ask(address: str, head: HeadType, raw: Mapping[str, list[bytes]]) -> tuple[
     finally:
         other.close()
     return together, alone, by_triton
+
+
+def _figures(
+    catalogue: Catalogue,
+    backbone: Version,
+    module: torch.nn.Module,
+    version: Version,
+    asked: Mapping[str, list[bytes]],
+    answered: tuple[Answers, list[Answers], Answers],
+) -> dict[str, float]:
+    """The fields of `Measured` that are figures."""
+    model = load_model(catalogue, version)
+    together, alone, by_triton = answered
+    certificate = model.backbone.certificate
+    certified = certificate.measured if certificate is not None and certificate.shared else DIFFERENT
+    return {
+        "graph": max(tap["max_error"] for tap in backbone.details["parity"].values()),
+        "form": catalogue.store.read_json(catalogue.artefact(version.subject).files["report"])["parity"],
+        "served": distance(together, _torch_answers(module, model, list(asked.values()))),
+        "company": max(certified, company(together, alone)),
+        "clients": equality(together, by_triton),
+    }
 
 
 def _torch_answers(module: torch.nn.Module, model: ServableModel, raw: Sequence[Sequence[bytes]]) -> Answers:
@@ -157,53 +150,5 @@ def _head_outputs(model: ServableModel, features: Array) -> Array:
         linear: Array = features @ weight + bias
         return linear
     graph = Graph(model.parameters)
-    return graph.run({graph.inputs[0]: features[None]}, graph.outputs)[0][0]
-
-
-def _certified(certificate: Certificate | None) -> float:
-    if certificate is None or not certificate.shared:
-        return float("inf")
-    return certificate.measured
-
-
-def _distance(one: Answers, other: Answers) -> float:
-    """Over what is a number; texts follow from the numbers, and a hair's breadth may tip them."""
-    return max(
-        _relative(one[name], value) if one[name].shape == value.shape else float("inf")
-        for name, value in other.items()
-        if value.dtype.kind == "f"
-    )
-
-
-def _relative(one: Array, other: Array) -> float:
-    scale = max(1.0, float(np.abs(other).max(initial=0.0)))
-    return float(np.abs(one - other).max(initial=0.0)) / scale
-
-
-def _company(together: Answers, alone: Sequence[Answers]) -> float:
-    """0 if every sample's own part of an answer has the same bits."""
-    for index, answers in enumerate(alone):
-        for name, value in answers.items():
-            own = together[name][index][tuple(slice(0, size) for size in value[0].shape)] if value.ndim > 1 else (
-                together[name][index]
-            )
-            if np.asarray(own).tolist() != np.asarray(value[0]).tolist():
-                return float("inf") if value.dtype.kind != "f" else float(np.abs(own - value[0]).max())
-    return 0.0
-
-
-def _equality(one: Answers, other: Answers) -> float:
-    """0 if all outputs have the same names, shapes, types and bits."""
-    if list(one) != list(other):
-        return float("inf")
-    same = all(
-        one[name].shape == other[name].shape
-        and one[name].dtype == other[name].dtype
-        and (
-            one[name].tolist() == other[name].tolist()
-            if one[name].dtype == object
-            else one[name].tobytes() == other[name].tobytes()
-        )
-        for name in one
-    )
-    return 0.0 if same else float("inf")
+    outputs: Array = graph.run({graph.inputs[0]: features[None]}, graph.outputs)[0][0]
+    return outputs

@@ -1,4 +1,4 @@
-"""Which heads fit which backbones: every pair of one modality, with the tap it stands on or the reason why it has none."""
+"""Which heads fit which backbones: the tap that a head stands on, or the reason why there is none."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from headstock.testing.cases import FamilyCase, read_cases
 
 DISTRIBUTION = "headstock"
 """Plugins of other distributions on this machine have no place on our page."""
+
 
 @dataclass(frozen=True, slots=True)
 class Fit:

@@ -24,6 +24,7 @@ from headstock_server.engine import Engine, EngineOptions
 from headstock_server.repository import Repository
 from headstock_server.repository.licence_gate import Mode
 from headstock_server.scheduler import Scheduler, SchedulerOptions
+from headstock_server.scheduler.trace import TraceFile
 from headstock_server.transport.bind import check_bind
 from headstock_server.transport.server import GrpcServer
 
@@ -58,6 +59,8 @@ class ServeOptions:
     engine: EngineOptions = field(default_factory=EngineOptions)
     scheduler: SchedulerOptions = field(default_factory=SchedulerOptions)
     limits: Limits = field(default_factory=Limits)
+    batch_trace: Path | None = None
+    """File that gets a line of JSON for each pass."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,14 +87,13 @@ async def running(settings: Settings, options: ServeOptions | None = None) -> As
     waiters = Waiters(loop)
     with closing(Tracer(options.trace_file)) as tracer, Catalogue.open(settings, create=False) as catalogue:
         repository = await loop.run_in_executor(None, _open_repository, catalogue, options)
-        scheduler = Scheduler(waiters.deliver, options.scheduler)
+        trace = None if options.batch_trace is None else TraceFile(options.batch_trace)
+        scheduler = Scheduler(waiters.deliver, options.scheduler, trace)
         plane = DataPlane(catalogue, repository, scheduler, waiters, options.limits, tracer)
         zoo = ZooPlane(catalogue, repository, allowed=options.allow_admin)
         log_control = LogControl()
         after = AsyncExitStack()
         try:
-            server = GrpcServer(plane, zoo, log_control)
-            port = await server.start(options.bind)
             http_address = ""
             if options.http:
                 # Only who serves HTTP needs its libraries.
@@ -100,11 +102,15 @@ async def running(settings: Settings, options: ServeOptions | None = None) -> As
                 rest = RestServer(plane)
                 after.push_async_callback(rest.stop)
                 http_address = _address(options.http, await rest.start(options.http))
+            server = GrpcServer(plane, zoo, log_control)
+            port = await server.start(options.bind)
             yield Running(_address(options.bind, port), http_address, plane, scheduler, repository)
             await _drain(plane, server, options)
         finally:
             await after.aclose()
             await loop.run_in_executor(None, scheduler.close)
+            if trace is not None:
+                trace.close()
             plane.close()
             zoo.close()
             log_control.close()
@@ -123,6 +129,8 @@ async def serve(settings: Settings, options: ServeOptions, announce: Callable[[s
         gc.collect()
         gc.freeze()
         announce(server.address)
+        if server.http_address:
+            announce(f"http://{server.http_address}")
         await stop.wait()
         log.info("stopping: finishing what was accepted")
 

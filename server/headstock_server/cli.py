@@ -58,6 +58,12 @@ MIB = 1 << 20
     show_default=True,
     help="What follows from licence verdicts: what policy.toml says, warnings only, or nothing.",
 )
+@click.option(
+    "--batch-trace",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Append a line of JSON for each pass: what was in it, and why it was released.",
+)
 @click.option("--strict", is_flag=True, help="Do not start if a model cannot be loaded.")
 def serve(
     bind: str,
@@ -72,6 +78,7 @@ def serve(
     allow_admin: bool,
     trace_file: Path | None,
     licences: Any,
+    batch_trace: Path | None,
     strict: bool,
 ) -> None:
     """Serve models over gRPC until SIGTERM.
@@ -93,6 +100,7 @@ def serve(
         insecure_bind=insecure_bind,
         models=tuple(name.strip() for name in (models or "").split(",") if name.strip()),
         strict=strict,
+        batch_trace=batch_trace,
         licences=licences,
         allow_admin=allow_admin,
         trace_file=trace_file,

@@ -104,6 +104,18 @@ def test_a_handful_of_texts_per_label_needs_no_training(catalogue: Catalogue, tm
     assert predictor.predict(["please late", "a broken"]).outputs["label"].tolist() == [b"late", b"broken"]
 
 
+def test_the_nearest_texts_may_vote_instead_of_class_means(catalogue: Catalogue, tmp_path: Path) -> None:
+    """A label that two unlike words say has no mean of use, but neighbours; the server's engine runs the vote."""
+    words = {"late": "odd", "broken": "even", "refund": "odd", "great": "even"}
+    rows = [{"text": f"{' '.join(w[:1])} {word}", "label": words[word]} for word in words for _, w in texts(8)]
+    options = Options(validation=0.25, head_options={"neighbours": "3"})
+    outcome, predictor = train(catalogue, tmp_path, "text-prototype", rows, options)
+    assert metrics(outcome)["accuracy"] == 1.0
+    identity = HeadIdentity.from_json(catalogue.artefact(outcome.head).identity)
+    assert (identity.form, identity.out) == ("graph", 2)
+    assert predictor.predict(["please late", "a broken"]).outputs["label"].tolist() == [b"odd", b"even"]
+
+
 # ------------------------------------------------------------------------------------------ tokens
 def tagged(count: int) -> Written:
     """`invoice order` is a THING, `refund` a WISH."""

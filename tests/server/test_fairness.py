@@ -94,14 +94,17 @@ def test_the_models_of_a_tenant_share_its_part_and_not_more() -> None:
     assert max(had.values()) - min(had.values()) <= 128
 
 
-def test_who_was_away_neither_saved_up_nor_owes() -> None:
-    """A tenant that comes back gets its half from then on: not all that it missed, and no less for what it had."""
-    first, second = flood(4000, tenant="stays"), flood(80, tenant="returns")
-    back = [Arrival(200 * PASS, (16,), tenant="returns") for _ in range(400)]
+@pytest.mark.parametrize("what", ["tenant", "model"])
+def test_who_was_away_neither_saved_up_nor_owes(what: str) -> None:
+    """Who comes back gets a half from then on: not all that was missed, and no less for what was had."""
+    first = [Arrival(0, (16,), **{what: "stays"}) for _ in range(4000)]
+    second = [Arrival(0, (16,), **{what: "returns"}) for _ in range(80)]
+    back = [Arrival(200 * PASS, (16,), **{what: "returns"}) for _ in range(400)]
     result = simulate(*first, *second, *back, until=240 * PASS)
-    before = tokens_of(result, 200 * PASS)
-    during = tokens_of(result, 240 * PASS)
-    gained = {tenant: during[tenant, "a"] - before[tenant, "a"] for tenant in ("stays", "returns")}
+    before, after = tokens_of(result, 200 * PASS), tokens_of(result, 240 * PASS)
+    gained = Counter[str]()
+    for (tenant, model), tokens in (after - before).items():
+        gained[tenant or model] += tokens
     assert abs(gained["stays"] - gained["returns"]) <= 256
 
 
@@ -111,11 +114,7 @@ def test_a_high_priority_goes_first_and_the_default_still_gets_its_turn() -> Non
     result = simulate(*normal, *urgent)
     assert max(r.latency for r in result.requests if r.arrival.priority) <= 2 * PASS
     everything = [Arrival(0, (16,), priority=1) for _ in range(600)]
-    had = Counter(
-        t.priority
-        for p in simulate(*normal, *everything).passes[:40]
-        for t in p.work.tickets
-    )
+    had = Counter(t.priority for p in simulate(*normal, *everything).passes[:40] for t in p.work.tickets)
     assert had[1] > 2 * had[0]
     assert had[0] >= 30
 
@@ -142,6 +141,14 @@ def test_many_models_in_balance_do_not_pay_with_padding() -> None:
     alone = simulate(*[Arrival(0, (n,)) for n in lengths], budget=256)
     mixed = simulate(*[Arrival(0, (n,), f"m{i % 100}") for i, n in enumerate(lengths)], budget=256)
     assert max(r.at for r in mixed.requests) <= 1.03 * max(r.at for r in alone.requests)
+
+
+def test_a_flood_of_one_backbone_does_not_hold_up_another() -> None:
+    crowd = flood(4000)
+    few = [Arrival(50 * PASS + 1, (16,), backbone=1) for _ in range(5)]
+    result = Simulator((Budget(128), Budget(128)), SERVICE).run([*crowd, *few], until=80 * PASS)
+    assert all(r.answers for r in result.requests if r.arrival in few)
+    assert max(r.latency for r in result.requests if r.arrival in few) <= 5 * PASS
 
 
 @some

@@ -120,9 +120,7 @@ def test_a_denied_model_is_refused_with_a_reason_and_the_proof(catalogue: Catalo
     assert info.metadata["proof_id"] == verdict(catalogue, catalogue.newest("sentiment").subject).proof_id
 
 
-def test_a_denied_model_is_listed_as_unavailable_and_takes_no_memory(
-    catalogue: Catalogue, stub_of: Stub
-) -> None:
+def test_a_denied_model_is_listed_as_unavailable_and_takes_no_memory(catalogue: Catalogue, stub_of: Stub) -> None:
     publish_toy(catalogue)
     decide(catalogue, "CC-BY-NC-4.0")
     policy(catalogue, PUBLIC)
@@ -163,9 +161,7 @@ def test_what_is_refused_costs_no_queue(catalogue: Catalogue, stub_of: Stub) -> 
 
 
 # ---------------------------------------------------------------------------------------------- no restart
-def test_a_decision_takes_effect_without_a_restart_in_both_directions(
-    catalogue: Catalogue, stub_of: Stub
-) -> None:
+def test_a_decision_takes_effect_without_a_restart_in_both_directions(catalogue: Catalogue, stub_of: Stub) -> None:
     publish_toy(catalogue)
     policy(catalogue, PUBLIC)
     with serving(catalogue) as server:
@@ -216,9 +212,7 @@ def test_a_revocation_answers_what_was_accepted(catalogue: Catalogue, stub_of: S
         assert [call.result().model_version for call in accepted] == ["1", "1", "1"]
 
 
-def test_a_promotion_to_a_denied_version_leaves_the_one_before_it(
-    catalogue: Catalogue, stub_of: Stub
-) -> None:
+def test_a_promotion_to_a_denied_version_leaves_the_one_before_it(catalogue: Catalogue, stub_of: Stub) -> None:
     """Like one that cannot be loaded: not an outage."""
     toy = publish_toy(catalogue)
     catalogue.promote("sentiment", 1)
@@ -243,9 +237,7 @@ def test_a_warning_is_in_the_trailing_metadata(catalogue: Catalogue, stub_of: St
     with serving(catalogue) as server:
         _, call = stub_of(server).ModelInfer.with_call(request())
     found = dict(call.trailing_metadata())[WARNING]
-    assert found.startswith(
-        "serving 'sentiment:1': the licence verdict is unknown: backbone toy: CC-BY-NC-4.0"
-    )
+    assert found.startswith("serving 'sentiment:1': the licence verdict is unknown: backbone toy: CC-BY-NC-4.0")
     assert "proof sha256:" in found
 
 
@@ -299,6 +291,21 @@ def test_strict_does_not_start_with_a_denied_model(catalogue: Catalogue) -> None
         pass
 
 
+@pytest.mark.parametrize("mode", ["enforce", "off"])
+def test_promoting_through_a_server_asks_as_the_command_does(catalogue: Catalogue, engine: Engine, mode: Mode) -> None:
+    """Unless it was told not to ask."""
+    toy = publish_toy(catalogue)
+    decide(catalogue, "CC-BY-NC-4.0")
+    policy(catalogue, PUBLIC)
+    gate = Repository(catalogue, engine, licences=mode).licences
+    if mode == "enforce":
+        with pytest.raises(LicenceRefused, match="promoting 'sentiment:1' is refused"):
+            gate.promote(toy.models["sentiment"], "production", "")
+    else:
+        gate.promote(toy.models["sentiment"], "production", "")
+    assert catalogue.aliases("sentiment") == ({} if mode == "enforce" else {"production": 1})
+
+
 # ---------------------------------------------------------------------------------------------- faults
 def test_a_policy_that_makes_no_sense_stops_the_start(catalogue: Catalogue) -> None:
     publish_toy(catalogue)
@@ -307,9 +314,7 @@ def test_a_policy_that_makes_no_sense_stops_the_start(catalogue: Catalogue) -> N
         pass
 
 
-def test_a_policy_that_breaks_later_keeps_verdicts_and_admits_nothing_new(
-    catalogue: Catalogue, stub_of: Stub
-) -> None:
+def test_a_policy_that_breaks_later_keeps_verdicts_and_admits_nothing_new(catalogue: Catalogue, stub_of: Stub) -> None:
     """Closed for what was never judged, until the file is whole again."""
     toy = publish_toy(catalogue)
     with serving(catalogue) as server:
@@ -325,9 +330,7 @@ def test_a_policy_that_breaks_later_keeps_verdicts_and_admits_nothing_new(
         until(lambda: state(stub, "urgency")[0] == "READY" or answers(stub, "urgency"))
 
 
-def test_a_model_published_while_serving_is_judged_before_its_first_answer(
-    catalogue: Catalogue, stub_of: Stub
-) -> None:
+def test_a_model_published_while_serving_is_judged_before_its_first_answer(catalogue: Catalogue, stub_of: Stub) -> None:
     publish_toy(catalogue)
     policy(catalogue, PUBLIC)
     nc = publish_backbone(catalogue, "nc", seed=5)
@@ -339,9 +342,7 @@ def test_a_model_published_while_serving_is_judged_before_its_first_answer(
             assert not answers(stub, f"new{number}")
 
 
-def test_the_model_configuration_carries_the_verdict_and_its_proof(
-    catalogue: Catalogue, stub_of: Stub
-) -> None:
+def test_the_model_configuration_carries_the_verdict_and_its_proof(catalogue: Catalogue, stub_of: Stub) -> None:
     """What `headstock licence why` says, without asking a person."""
     publish_toy(catalogue)
     decide(catalogue, "CC-BY-NC-4.0")
@@ -391,9 +392,7 @@ def test_moving_an_alias_judges_nothing_again(
     until(lambda: judged != [])
 
 
-def test_models_of_different_verdicts_still_share_a_backbone_pass(
-    catalogue: Catalogue, stub_of: Stub
-) -> None:
+def test_models_of_different_verdicts_still_share_a_backbone_pass(catalogue: Catalogue, stub_of: Stub) -> None:
     """A warning belongs to a model, the pass to the backbone."""
     publish_toy(catalogue)
     head = catalogue.artefact(catalogue.newest("intents").subject).identity["head"]
@@ -416,9 +415,7 @@ def test_the_answer_does_not_depend_on_the_mode(catalogue: Catalogue, stub_of: S
     found = []
     for mode in ("enforce", "off"):
         with serving(catalogue, mode) as server:  # type: ignore[arg-type]
-            found.append(
-                np.frombuffer(stub_of(server).ModelInfer(request()).raw_output_contents[0], np.float32)
-            )
+            found.append(np.frombuffer(stub_of(server).ModelInfer(request()).raw_output_contents[0], np.float32))
     np.testing.assert_array_equal(*found)
 
 
@@ -431,7 +428,5 @@ def test_serving_asks_for_nothing_outside(catalogue: Catalogue, tmp_path: Path) 
         "import sys, headstock.licences.enforcement, headstock_server.repository.licence_gate\n"
         "print([m for m in ('torch', 'huggingface_hub', 'httpx', 'requests', 'http.client') if m in sys.modules])"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path
-    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path)
     assert done.stdout.strip() == "[]"

@@ -73,9 +73,7 @@ def test_rows_that_nobody_waits_for_are_dropped_and_never_run(queue: Waiting, bu
 
 
 @given(queues(), budgets)
-def test_a_pass_of_several_rows_keeps_the_token_row_and_padding_bounds(
-    queue: Waiting, budget: Budget
-) -> None:
+def test_a_pass_of_several_rows_keeps_the_token_row_and_padding_bounds(queue: Waiting, budget: Budget) -> None:
     selection = select(queue, budget, NOW)
     if len(selection.rows) > 1:
         size = padded(queue, selection)
@@ -166,12 +164,9 @@ def test_nobody_starves_while_more_arrives_than_can_run(seed: int) -> None:
     for _ in range(400):
         count = int(random.integers(8, 16))
         queue += [
-            Simulated(int(random.integers(8, 12)), now + int(random.integers(0, patience)), now)
-            for _ in range(count)
+            Simulated(int(random.integers(8, 12)), now + int(random.integers(0, patience)), now) for _ in range(count)
         ]
-        state = waiting(
-            [r.length for r in queue], due=[r.due for r in queue], arrival=[r.arrival for r in queue]
-        )
+        state = waiting([r.length for r in queue], due=[r.due for r in queue], arrival=[r.arrival for r in queue])
         chosen = {*select(state, Budget(80), now).rows.tolist()}
         if any(queue[i] is odd for i in chosen):
             break

@@ -12,7 +12,7 @@ import pytest
 
 from headstock.errors import DeadlineExceeded, Exhausted, HeadstockError, InvalidInput, Unavailable
 from headstock.preprocess import Row
-from headstock_server.scheduler import Budget, LaneKey, Scheduler, SchedulerOptions, Ticket
+from headstock_server.scheduler import Budget, LaneKey, Reason, Scheduler, SchedulerOptions, Ticket
 from headstock_server.scheduler.contract import Array, Floats, Slots
 
 POISON = -1.0
@@ -210,9 +210,7 @@ def test_a_large_request_does_not_block_the_next_caller(
     assert any(500.0 in values for values, _ in backbone.passes[:2])
 
 
-def test_a_poisoned_row_fails_alone(
-    make: Make, caller: Caller, model: FakeModel, backbone: FakeBackbone
-) -> None:
+def test_a_poisoned_row_fails_alone(make: Make, caller: Caller, model: FakeModel, backbone: FakeBackbone) -> None:
     scheduler = make()
     scheduler.hold(4)
     tickets = [Ticket(model, rows(v)) for v in (1, POISON, 3)] + [Ticket(model, rows(4), context="last")]
@@ -228,9 +226,7 @@ def test_a_poisoned_row_fails_alone(
     assert scheduler.statistics().models["ten", 1].failed == 1
 
 
-def test_a_row_whose_features_are_not_finite_fails_alone(
-    make: Make, caller: Caller, model: FakeModel
-) -> None:
+def test_a_row_whose_features_are_not_finite_fails_alone(make: Make, caller: Caller, model: FakeModel) -> None:
     scheduler = make()
     scheduler.hold(3)
     good, bad = Ticket(model, rows(1, 2)), Ticket(model, rows(NAN))
@@ -347,9 +343,7 @@ def test_a_request_with_no_rows_or_too_many_is_an_error(make: Make, model: FakeM
         make(queue_rows=4).submit(Ticket(model, rows(*range(count))))
 
 
-def test_draining_finishes_what_was_accepted_and_refuses_the_rest(
-    make: Make, caller: Caller, model: FakeModel
-) -> None:
+def test_draining_finishes_what_was_accepted_and_refuses_the_rest(make: Make, caller: Caller, model: FakeModel) -> None:
     scheduler = make()
     scheduler.hold(100)
     for value in range(20):
@@ -378,9 +372,7 @@ def test_closing_answers_what_never_ran(caller: Caller, model: FakeModel) -> Non
     assert isinstance(ticket.result, Unavailable)
 
 
-def test_backbones_do_not_share_passes_and_both_are_served(
-    make: Make, caller: Caller, model: FakeModel
-) -> None:
+def test_backbones_do_not_share_passes_and_both_are_served(make: Make, caller: Caller, model: FakeModel) -> None:
     other = FakeBackbone(lane=LaneKey("sha256:other", "fp32", "cpu"))
     other.gate.set()
     second = FakeModel("other", other, FakeGroup(), slot=3)
@@ -508,6 +500,60 @@ def test_under_a_storm_every_request_is_answered_once_by_its_own_rows(
     _until(lambda: scheduler.statistics().queued_rows == scheduler.statistics().queued_tokens == 0)
     counted = scheduler.statistics().models.values()
     assert sum(m.requests + m.failed + m.cancelled for m in counted) == len(kept)
+
+
+def test_a_deadline_that_what_waits_makes_impossible_is_refused_at_once(
+    make: Make, model: FakeModel, backbone: FakeBackbone
+) -> None:
+    backbone.token_ns = 1e6
+    scheduler = make()
+    scheduler.hold(1000)
+    now = time.monotonic()
+    for _ in range(20):
+        scheduler.submit(Ticket(model, rows(1), deadline=now + 5))
+    with pytest.raises(DeadlineExceeded, match="320 tokens that wait before it") as caught:
+        scheduler.submit(Ticket(model, rows(*range(320)), deadline=now + 5.3))
+    assert caught.value.fix
+    scheduler.submit(Ticket(model, rows(1), deadline=now + 5.3))
+    assert scheduler.statistics().queued_rows == 21
+
+
+def test_once_a_promise_is_answered_it_stands_in_nobodys_way(
+    make: Make, caller: Caller, model: FakeModel, backbone: FakeBackbone
+) -> None:
+    scheduler = make()
+    for i in range(3):
+        gone = Ticket(model, rows(1, 2), deadline=time.monotonic() + 60)
+        scheduler.hold(1000)
+        scheduler.submit(gone)
+        gone.cancelled = i == 1
+        scheduler.submit(Ticket(model, rows(3, POISON), deadline=time.monotonic() + 60))
+        scheduler.hold(0)
+    caller.wait(5)
+    assert scheduler.drain(10)
+    (device,) = scheduler._devices.values()
+    assert not device.promises
+
+
+def test_the_recent_passes_say_why_they_were_released(make: Make, caller: Caller, model: FakeModel) -> None:
+    other = FakeModel("seven", model.backbone, model.group, slot=7)
+    scheduler = make()
+    scheduler.hold(12)
+    for value in range(5):
+        scheduler.submit(Ticket(model, rows(value)))
+        scheduler.submit(Ticket(other, rows(value)))
+    scheduler.submit(Ticket(model, rows(1, length=100)))
+    scheduler.submit(Ticket(model, rows(1, length=60)))
+    caller.wait(12)
+    passes = scheduler.recent()
+    assert [p.reason for p in passes].count(Reason.FULL) >= 1
+    assert passes[-1].reason is Reason.ALL
+    full = next(p for p in passes if p.padded_tokens == 128)
+    assert (full.real_tokens, full.budget_tokens, full.longest, full.failed) == (128, 128, 16, False)
+    assert full.models.keys() == {("ten", 1), ("seven", 1)}
+    assert sum(full.models.values()) == 8
+    assert full.waited_ns > 0
+    assert full.ran_ns > 0
 
 
 def _until(condition: Callable[[], bool], seconds: float = 10.0) -> None:

@@ -76,9 +76,7 @@ def test_no_row_runs_twice_and_every_answered_request_ran_all_its_rows(seed: int
 
 @once
 @given(seeds, st.sampled_from([0.0, 0.01]))
-def test_rows_of_callers_that_have_gone_and_rows_that_are_too_late_are_never_run(
-    seed: int, delay: float
-) -> None:
+def test_rows_of_callers_that_have_gone_and_rows_that_are_too_late_are_never_run(seed: int, delay: float) -> None:
     for p in simulate(seed, max_delay=delay).passes:
         for ticket in p.work.tickets:
             assert ticket.deadline is None or ticket.deadline * 1e9 > p.start
@@ -139,22 +137,25 @@ def test_a_row_of_a_quiet_model_waits_for_a_few_passes_however_much_else_comes(
     result = Simulator(BUDGETS, SERVICE).run([*crowd, odd], until=1500 * MS)
     (request,) = result.of("odd")
     assert request.outcome == "answered"
-    longest = max(p.end - p.start for p in result.passes)
-    assert request.latency <= 12 * longest
+    # The pass that runs, then on each backbone the passes by which it may be ahead, and its turn.
+    assert request.latency <= (1 + 3 * len(BUDGETS)) * SERVICE(512)
 
 
 @once
 @given(seeds)
 def test_a_row_of_a_busy_model_waits_for_its_own_queue_and_as_much_of_every_other(seed: int) -> None:
+    """Its own queue includes what arrives within its patience, which may be in more of a hurry."""
     result = simulate(seed)
     shares = 6 * len(BUDGETS)
     own: Counter[tuple[str, int]] = Counter()
     for request in result.requests:
         arrival = request.arrival
-        share = arrival.model, arrival.backbone
-        own[share] += sum(SERVICE(n) for n in arrival.lengths)
-        if request.outcome == "answered" and arrival.deadline is None:
-            assert request.latency <= 1000 * MS + shares * own[share] + 12 * SERVICE(256)
+        own[arrival.model, arrival.backbone] += sum(SERVICE(n) for n in arrival.lengths)
+    for request in result.requests:
+        arrival = request.arrival
+        if request.outcome == "answered":
+            bound = 1000 * MS + shares * own[arrival.model, arrival.backbone] + 12 * SERVICE(256)
+            assert request.latency <= bound
 
 
 @pytest.mark.parametrize("load", [1.0, 3.0, 10.0])

@@ -90,6 +90,17 @@ def test_the_list_is_of_one_kind_or_of_both(readers: ZooStub) -> None:
     assert "expected 'backbone', 'model' or ''" in message
 
 
+def test_a_model_that_this_server_was_not_told_to_serve_is_listed_as_unavailable(
+    catalogue: Catalogue, toy: Toy
+) -> None:
+    """The list is the catalogue's, the state is the server's."""
+    options = ServeOptions(bind="127.0.0.1:0", engine=EngineOptions(token_budget=64), models=("intents",))
+    with background_server(catalogue.settings, options) as server, grpc.insecure_channel(server.address) as channel:
+        entries = ZooStub(channel).List(pb.ListRequest()).entries
+    states = {e.name: e.state for e in entries}
+    assert states == {"intents": "READY", "sentiment": "UNAVAILABLE", "toy": ""}
+
+
 def test_an_unloaded_model_says_so_in_the_list(stub: ZooStub) -> None:
     """With the reason."""
     stub.Unload(pb.UnloadRequest(name="intents"))

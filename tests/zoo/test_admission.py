@@ -92,9 +92,7 @@ def test_a_zip_that_holds_pickle_is_refused(store: BlobStore, file: Callable[...
         store.put_file(path)
 
 
-def test_a_zip_behind_other_bytes_is_still_a_zip(
-    store: BlobStore, file: Callable[..., Path], tmp_path: Path
-) -> None:
+def test_a_zip_behind_other_bytes_is_still_a_zip(store: BlobStore, file: Callable[..., Path], tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "inner.zip", "w") as archive:
         archive.writestr("data.pkl", pickle.dumps(1))
 
@@ -240,9 +238,7 @@ def test_a_file_named_safetensors_must_be_safetensors(store: BlobStore, file: Ca
         store.put_file(file(b"hello, this is text and long enough", "model.safetensors"))
 
 
-@pytest.mark.parametrize(
-    "magic, what", [(b"GGUF\3\0\0\0", "GGUF"), (b"\x89HDF\r\n\x1a\n", "HDF5"), (b"text", "text")]
-)
+@pytest.mark.parametrize("magic, what", [(b"GGUF\3\0\0\0", "GGUF"), (b"\x89HDF\r\n\x1a\n", "HDF5"), (b"text", "text")])
 def test_weights_in_another_format_are_refused_by_its_name(store: BlobStore, magic: bytes, what: str) -> None:
     with pytest.raises(InvalidInput, match=f"expected to be safetensors weights.*{what}"):
         store.put_bytes(magic + b"\1" * 20, content="weights")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 
 from headstock import postprocess
 from headstock.errors import InvalidInput
+from headstock.graph import Graph
 from headstock.heads import ClassificationHead, MultiLabelHead, PrototypeHead, RegressionHead
 from headstock.hookspecs import Batch, HeadType, Targets
 
@@ -189,6 +191,77 @@ def test_a_prototype_head_answers_the_nearest_class_mean() -> None:
     assert postprocess.softmax(outputs) == pytest.approx(postprocess.softmax(expected.astype(np.float32)), abs=1e-4)
 
 
+def _clusters(rows: int = 60) -> tuple[np.ndarray, Targets]:
+    """Three loose clusters far from zero, in five dimensions."""
+    random = np.random.default_rng(8)
+    truth = np.arange(rows) % 3
+    features = 100 + 2 * np.eye(5, dtype=np.float32)[truth] + random.standard_normal((rows, 5)).astype(np.float32)
+    return features, Targets(truth, ("x", "y", "z"))
+
+
+@pytest.mark.parametrize("k", [1, 5, 59, 1000])
+def test_the_nearest_rows_vote_by_how_near_they_are(k: int) -> None:
+    """Against votes counted one by one; more neighbours than rows are all rows but the farthest."""
+    features, targets = _clusters()
+    head = _fitted(Prototype(), features, targets, neighbours=k)
+    rows = 101 + 2 * np.random.default_rng(9).standard_normal((40, 5)).astype(np.float32)
+    expected = []
+    for row in rows.astype(np.float64):
+        distances = ((row - features) ** 2).sum(axis=1)
+        nearest = distances.argsort(kind="stable")[: min(k, 59) + 1]
+        last, first = distances[nearest[-1]], distances[nearest[0]]
+        votes = np.full(3, 0.1 / 3)
+        for i in nearest[:-1]:
+            votes[targets.values[i]] += (last - distances[i]) / (last - first)
+        expected.append(np.log(votes / votes.sum()))
+    outputs = _outputs(head, rows)
+    assert np.abs(outputs - np.stack(expected)).max() < 1e-3
+    assert np.exp(outputs).sum(axis=1) == pytest.approx(1, abs=1e-5)
+    if k == 1:
+        own = ((rows[:, None] - features) ** 2).sum(axis=2).argmin(axis=1)
+        assert outputs.argmax(axis=1).tolist() == targets.values[own].tolist()
+
+
+@pytest.mark.parametrize("k", [1, 5, 1000])
+def test_the_graph_of_the_nearest_rows_is_the_same_function(k: int, tmp_path: Path) -> None:
+    """Rows that stand twice among the training rows included; it has no linear form."""
+    features, targets = _clusters()
+    features[30:45] = features[:15]
+    head = _fitted(Prototype(), features, targets, neighbours=k)
+    assert Prototype().linear_form(head) is None
+    data = Prototype().graph_form(head)
+    assert data is not None
+    (tmp_path / "head.onnx").write_bytes(data)
+    graph = Graph(tmp_path / "head.onnx")
+    rows = np.concatenate([features, 101 + 2 * np.random.default_rng(9).standard_normal((40, 5)).astype(np.float32)])
+    (served,) = graph.run({graph.inputs[0]: rows}, graph.outputs)
+    assert np.abs(served - _outputs(head, rows)).max() < 1e-5
+
+
+def test_an_answer_of_the_nearest_rows_does_not_jump() -> None:
+    """Where two rows change places at the end of the vote, neither has a vote that counts."""
+    features = np.array([[0.0], [1.0], [3.0], [-1.0]], np.float32)
+    targets = Targets(np.array([0, 0, 1, 2]), ("x", "y", "z"))
+    head = _fitted(Prototype(), features, targets, neighbours=2)
+    # Row -1 leaves the vote and row 3 enters it at 1.
+    before, after = _outputs(head, np.array([[1 - 1e-4], [1 + 1e-4]], np.float32))
+    assert np.abs(before - after).max() < 1e-2
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"neighbours": -1}, "option neighbours is -1"),
+        ({"neighbours": 2.5}, "option neighbours is 2.5"),
+        ({"neighbours": 3, "temperature": 1.0}, "neighbours vote by their distances alone"),
+    ],
+)
+def test_options_of_the_vote_out_of_range_are_refused(options: dict[str, Any], message: str) -> None:
+    features, targets = _clusters()
+    with pytest.raises(InvalidInput, match=message):
+        _fitted(Prototype(), features, targets, **options)
+
+
 def test_the_temperature_makes_probabilities_of_round_clusters_honest() -> None:
     """Two unit clusters 2 apart: the posterior of equal Gaussians, known in closed form, within 0.03 on average."""
     random = np.random.default_rng(3)
@@ -199,6 +272,19 @@ def test_the_temperature_makes_probabilities_of_round_clusters_honest() -> None:
     found = postprocess.softmax(_outputs(_fitted(Prototype(), features, targets), features))[:, 1]
     posterior = 1 / (1 + np.exp(-(2 * features[:, 0] - 2)))
     assert np.abs(found - posterior).mean() < 0.03
+
+
+def test_a_large_part_that_all_features_share_drowns_nothing() -> None:
+    """Networks often answer near one point far from zero; FP32 products of such features lose what tells them apart."""
+    random = np.random.default_rng(4)
+    truth = np.arange(60) % 2
+    features = (100 + 0.3 * truth[:, None] + 0.1 * random.standard_normal((60, 8))).astype(np.float32)
+    head = _fitted(Prototype(), features, Targets(truth, ("a", "b")))
+    means = np.stack([features[truth == c].astype(np.float64).mean(axis=0) for c in range(2)])
+    distances = ((features[:, None].astype(np.float64) - means) ** 2).sum(axis=2)
+    expected = (distances[:, 0] - distances[:, 1]) / float(head.temperature)
+    for outputs in (_outputs(head, features), _linear(Prototype(), head, features)):
+        assert np.abs(outputs[:, 1] - outputs[:, 0] - expected).max() < 2e-2
 
 
 def test_one_example_per_class_is_enough() -> None:

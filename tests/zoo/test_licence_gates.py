@@ -381,9 +381,7 @@ def copy_model(connection: sqlite3.Connection, count: int) -> None:
         "SELECT identity FROM artefacts JOIN versions ON subject = digest WHERE name = 'flowers'"
     ).fetchone()
     identity = json.loads(text)
-    (head_text,) = connection.execute(
-        "SELECT identity FROM artefacts WHERE digest = ?", [identity["head"]]
-    ).fetchone()
+    (head_text,) = connection.execute("SELECT identity FROM artefacts WHERE digest = ?", [identity["head"]]).fetchone()
     for number in range(count):
         head = {**json.loads(head_text), "copy": number}
         model = {**identity, "head": digest_json(head)}

@@ -18,9 +18,10 @@ KNOWN = (
     "binary_data_output",
     "triton_enable_empty_final_response",
 )
-"""`timeout` in microseconds bounds the wait. `priority` 1 is the highest, 0 the default and lowest. Sequences are refused unless empty. `headers` and `binary_data_output` change nothing over gRPC.
-`triton_enable_empty_final_response` asks for an answer without tensors where the last answer is not known to be the
-last when it is sent; here every request has exactly one answer, which says itself that it is the final one."""
+"""`timeout` in microseconds bounds the wait. `priority` 1 is the highest, 0 the default and lowest. Sequences are
+refused unless empty. `headers` and `binary_data_output` change nothing over gRPC.
+`triton_enable_empty_final_response` asks for an answer without tensors where the last answer is not known to be
+the last when it is sent; here every request has exactly one answer, which says itself that it is the final one."""
 
 _RESERVED = "triton_"
 _EMPTY_FINAL = "triton_enable_empty_final_response"

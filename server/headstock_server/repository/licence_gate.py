@@ -7,7 +7,7 @@ import threading
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from headstock.catalogue import Catalogue
 from headstock.catalogue.views import AliasChange
@@ -50,6 +50,10 @@ class Ruling:
             raise LicenceRefused(self.refusal.message, proof_id=self.proof_id, fix=self.refusal.fix)
 
 
+Rulings: TypeAlias = dict[tuple[str, int], Ruling]
+"""By name and version number."""
+
+
 class LicenceGate:
     """Rulings by version. One thread refreshes, any thread reads. Asks the catalogue and `policy.toml`, never a hub."""
 
@@ -63,7 +67,7 @@ class LicenceGate:
         # Held while judging, so that of two that judge at once the one with the older snapshot cannot come last.
         self._lock = threading.Lock()
         # Replaced, never changed, so reading needs no lock.
-        self._rulings: dict[tuple[str, int], Ruling] = {}
+        self._rulings: Rulings = {}
         self._failed = ""
 
     def check_policy(self) -> None:
@@ -91,8 +95,9 @@ class LicenceGate:
                 with self._catalogue.snapshot() as query:
                     seen = (self._policy_seen, *next(iter(query(_CHANGES))))
                     if seen != self._seen or not wanted.keys() <= self._rulings.keys():
-                        self._rulings, self._seen = self._judge(query, wanted.values()), seen
-                        _tell(self._rulings.values())
+                        rulings = self._judge(query, wanted.values())
+                        _tell(rulings, self._rulings)
+                        self._rulings, self._seen = rulings, seen
                 self._failed = ""
             except HeadstockError as error:
                 if self._failed != error.message:
@@ -146,7 +151,7 @@ class LicenceGate:
             self._rulings = {**self._rulings, **made}
         return made[version.name, version.number]
 
-    def _judge(self, query: Any, versions: Collection[Version]) -> dict[tuple[str, int], Ruling]:
+    def _judge(self, query: Any, versions: Collection[Version]) -> Rulings:
         # Here and not above: a server that was told not to ask needs none of it.
         from headstock.licences.composition import judge_many
         from headstock.licences.facts import Facts
@@ -174,9 +179,11 @@ def _printable(text: str) -> str:
     return "".join(c if " " <= c <= "~" else " " for c in ascii_text)
 
 
-def _tell(rulings: Iterable[Ruling]) -> None:
-    for ruling in rulings:
-        if ruling.refusal is not None:
+def _tell(rulings: Rulings, before: Rulings) -> None:
+    """Log what is refused now and was not before."""
+    for key, ruling in rulings.items():
+        known = before.get(key)
+        if ruling.refusal is not None and (known is None or known.refusal is None):
             logger.warning("%s (proof %s)", ruling.refusal.message, ruling.proof_id)
 
 

@@ -271,9 +271,10 @@ class Repository:
             return self._loaded.get(version.name, {}).get(version.number)
 
     def _keep(self, model: LoadedModel) -> None:
+        self.licences.stamp(model)
         with self._lock:
             self._loaded.setdefault(model.name, {})[model.number] = model
-        # After it can be found: a refresh that runs at the same time either finds it or came before.
+        # Again now that it can be found: a refresh at the same time either finds it or came before.
         self.licences.stamp(model)
 
     def _publish(self, name: str) -> None:

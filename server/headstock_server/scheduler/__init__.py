@@ -2,12 +2,13 @@
 
 from headstock_server.scheduler.contract import Backbone, Floats, HeadGroup, LaneKey, Model
 from headstock_server.scheduler.options import SchedulerOptions
-from headstock_server.scheduler.policy import Budget
+from headstock_server.scheduler.policy import Budget, Reason
 from headstock_server.scheduler.scheduler import Scheduler
 from headstock_server.scheduler.statistics import (
     BackboneStatistics,
     BatchStatistics,
     ModelStatistics,
+    PassRecord,
     SchedulerStatistics,
 )
 from headstock_server.scheduler.ticket import Outputs, Ticket, Timings
@@ -23,6 +24,8 @@ __all__ = [
     "Model",
     "ModelStatistics",
     "Outputs",
+    "PassRecord",
+    "Reason",
     "Scheduler",
     "SchedulerOptions",
     "SchedulerStatistics",

@@ -13,7 +13,6 @@ from headstock_server.scheduler.policy import NEVER
 from headstock_server.scheduler.promises import Promises
 from headstock_server.scheduler.ticket import Ticket
 
-
 _LEAD = 2
 """Full passes by which a lane may be ahead of another: so far deadlines decide, beyond that fairness does."""
 

@@ -27,6 +27,10 @@ class Pass:
     indices: list[int]
     """Each row's index in its ticket."""
     rows: list[Row]
+    at_ns: int = 0
+    """When it was chosen, monotonic nanoseconds."""
+    reason: policy.Reason | None = None
+    """Why it is no larger."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +153,7 @@ class Lane:
         work = None
         if run:
             rows = [t.rows[i] for t, i in zip(tickets[:run], indices[:run], strict=True)]
-            work = Pass(self.key, backbone, tickets[:run], indices[:run], rows)
+            work = Pass(self.key, backbone, tickets[:run], indices[:run], rows, now, selection.reason)
         return Picked(
             work,
             self.key,

@@ -2,9 +2,10 @@
 
 The rules, in order: cancelled and expired rows are dropped before they cost anything; the row that is due first is
 the seed, so no row waits for ever; rows nearest to the seed in length join it while the padded pass stays within the
-token budget, the padding within its bound, and no row's deadline suffers. When more waits than fits, the tenants and models take turns
-(`fairness`): the seed comes from the one that has had least, and rows of those that have had their part join last. A
-pass is released at once unless a delay was configured: it grows while the runner is busy, not by waiting.
+token budget, the padding within its bound, and no row in it becomes late. When more waits than fits, the tenants and
+models take turns (`fairness`): the seed comes from the one that has had least, and rows of those that have had their
+part join last. A pass is released at once unless a delay was configured: it grows while the runner is busy, not by
+waiting.
 
 `due` is a row's place in line in nanoseconds: the earlier of its deadline and its arrival plus the lane's patience,
 plus the time that the rows before it in its own request take. So a tight deadline moves a row forward, an old row
@@ -104,6 +105,8 @@ def select(
 
     Without a `standing` all rows are one share. Without a `pace` only deadlines that have passed matter.
     """
+    if len(waiting.length) == 1:
+        return _lone(waiting, budget, now, max_delay, pace)
     dead = expired = _NONE
     live: Ints | None = None
     gone = waiting.dead != 0
@@ -132,6 +135,19 @@ def select(
     return Selection(rows if live is None else live[rows], expired, dead, reason=reason)
 
 
+def _lone(waiting: Waiting, budget: Budget, now: int, max_delay: int, pace: Pace | None) -> Selection:
+    """The only row of a lane: what a caller without company meets, so it is kept short."""
+    if waiting.dead[0]:
+        return Selection(_NONE, _NONE, _FIRST)
+    if waiting.deadline[0] <= now:
+        return Selection(_NONE, _FIRST, _NONE)
+    if max_delay > 0 and _has_room(waiting.length, budget):
+        ready_at = _ready_at(waiting, max_delay, pace)
+        if ready_at > now:
+            return Selection(_NONE, _NONE, _NONE, ready_at)
+    return Selection(_FIRST, _NONE, _NONE, reason=Reason.ALL)
+
+
 def _bears(waiting: Waiting, now: int, pace: Pace) -> Ints | None:
     """Per row the padded tokens of the largest pass that still meets its deadline; None if no row has one."""
     if int(waiting.deadline.min()) == NEVER:
@@ -143,9 +159,7 @@ def _bears(waiting: Waiting, now: int, pace: Pace) -> Ints | None:
     return bears
 
 
-def _rows(
-    waiting: Waiting, budget: Budget, standing: Standing | None, bears: Ints | None
-) -> tuple[Ints, Reason]:
+def _rows(waiting: Waiting, budget: Budget, standing: Standing | None, bears: Ints | None) -> tuple[Ints, Reason]:
     length = waiting.length
     if len(length) == 1:
         return _FIRST, Reason.ALL
@@ -170,9 +184,7 @@ def _everything(length: Ints, due: Ints, budget: Budget, bears: Ints | None) -> 
     return rows
 
 
-def _fill(
-    waiting: Waiting, budget: Budget, standing: Standing | None, bears: Ints | None
-) -> tuple[Ints, Reason]:
+def _fill(waiting: Waiting, budget: Budget, standing: Standing | None, bears: Ints | None) -> tuple[Ints, Reason]:
     """A seed and the rows nearest to it in length that keep all bounds; ties go to the row that is due first."""
     length, due, share = waiting.length, waiting.due, waiting.share
     fair = standing if standing is not None and int(share.min()) != int(share.max()) else None

@@ -10,6 +10,7 @@ from headstock_server.scheduler.ticket import Ticket
 _BUCKET = 25
 """Deadlines are told apart by 2**25 ns, 34 ms."""
 
+
 class Promises:
     """Tokens that still wait under a deadline, by share and deadline. The scheduler's lock guards it.
 
@@ -22,6 +23,10 @@ class Promises:
     def __init__(self) -> None:
         self._shares: dict[tuple[LaneKey, str, str, int], dict[int, int]] = {}
         self._entries: dict[Ticket, _Entry] = {}
+
+    def __len__(self) -> int:
+        """Tickets that wait under a deadline."""
+        return len(self._entries)
 
     def admit(self, ticket: Ticket, tokens: int, pace: Pace, now: int, runners: int = 1) -> None:
         """Take note of a ticket's deadline; `now` is in monotonic nanoseconds.

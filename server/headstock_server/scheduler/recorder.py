@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import Counter, defaultdict
+from collections import Counter, defaultdict, deque
 
 from headstock.errors import HeadstockError
 from headstock_server.scheduler.contract import LaneKey
@@ -14,8 +14,12 @@ from headstock_server.scheduler.statistics import (
     BatchStatistics,
     ModelKey,
     ModelStatistics,
+    PassRecord,
 )
 from headstock_server.scheduler.ticket import Ticket
+
+_RECENT = 256
+"""Passes that are remembered."""
 
 
 class _Batches(defaultdict[int, list[int]]):
@@ -119,9 +123,11 @@ class ModelCounters:
 class Recorder:
     """All counters of a scheduler. Callers hold the scheduler's lock."""
 
-    __slots__ = ("_lanes", "_models")
+    __slots__ = ("_lanes", "_models", "recent")
 
     def __init__(self) -> None:
+        self.recent: deque[PassRecord] = deque(maxlen=_RECENT)
+        """The latest passes, oldest first."""
         self._lanes: dict[LaneKey, LaneCounters] = {}
         self._models: dict[ModelKey, ModelCounters] = {}
 
@@ -136,7 +142,7 @@ class Recorder:
         """Rows left a lane's queue."""
         self._lanes[key].queued -= rows
 
-    def ran(self, work: Pass, executed: Executed) -> None:
+    def ran(self, work: Pass, executed: Executed) -> PassRecord:
         """A pass ended; each ticket in it is charged with the whole of its time."""
         rows, input_ns, infer_ns = len(work.rows), executed.input_ns, executed.infer_ns
         models = Counter((ticket.model.name, ticket.model.number) for ticket in work.tickets)
@@ -146,12 +152,29 @@ class Recorder:
         lane.failed_passes += executed.reran
         for key, own_rows in models.items():
             self._model(key).ran(own_rows, input_ns, infer_ns)
+        oldest = work.at_ns
         for ticket in dict.fromkeys(work.tickets):
             timings = ticket.timings
+            oldest = min(oldest, timings.submitted_ns)
             timings.passes += 1
             timings.input_ns += input_ns
             timings.infer_ns += infer_ns
             timings.batch_rows = max(timings.batch_rows, rows)
+        record = PassRecord(
+            lane=work.lane,
+            at_ns=work.at_ns,
+            reason=work.reason,
+            models=models,
+            longest=max([row.length for row in work.rows]),
+            real_tokens=real,
+            padded_tokens=executed.padded_tokens,
+            budget_tokens=work.backbone.budget.tokens,
+            waited_ns=work.at_ns - oldest,
+            ran_ns=input_ns + infer_ns,
+            failed=executed.reran,
+        )
+        self.recent.append(record)
+        return record
 
     def closed(self, ticket: Ticket) -> None:
         """A ticket has its result."""

@@ -14,21 +14,27 @@ from headstock_server.scheduler.lane import Pass
 from headstock_server.scheduler.options import SchedulerOptions
 from headstock_server.scheduler.policy import NEVER
 from headstock_server.scheduler.recorder import LaneCounters, Recorder
-from headstock_server.scheduler.statistics import SchedulerStatistics
+from headstock_server.scheduler.statistics import PassRecord, SchedulerStatistics
 from headstock_server.scheduler.ticket import Ticket
 
 logger = logging.getLogger(__name__)
 
 Deliver = Callable[[Sequence[Ticket]], None]
+Trace = Callable[[PassRecord], None]
 
 
 class Scheduler:
     """Queues rows by lane and runs them; a pass is chosen only when a runner is free (late binding)."""
 
-    def __init__(self, deliver: Deliver, options: SchedulerOptions | None = None) -> None:
-        """`deliver` is called from a runner thread, without locks, with the tickets that a pass completed."""
+    def __init__(self, deliver: Deliver, options: SchedulerOptions | None = None, trace: Trace | None = None) -> None:
+        """`deliver` is called from a runner thread, without locks, with the tickets that a pass completed.
+
+        `trace` is called after it, for every pass, by one runner at a time.
+        """
         self.options = options or SchedulerOptions()
         self._deliver = deliver
+        self._trace = trace
+        self._tracing = threading.Lock()
         self._lock = threading.Lock()
         self._quiet = threading.Condition(self._lock)
         self._devices: dict[str, Device] = {}
@@ -56,8 +62,7 @@ class Scheduler:
                 raise Unavailable("the server is draining and takes no new requests")
             counters = self._recorder.lane(backbone.lane, backbone.token_ns)
             if self._rows and (
-                self._rows + count > self.options.queue_rows
-                or self._tokens + tokens > self.options.queue_tokens
+                self._rows + count > self.options.queue_rows or self._tokens + tokens > self.options.queue_tokens
             ):
                 self._refused += 1
                 raise self._full(counters)
@@ -110,6 +115,11 @@ class Scheduler:
                 models=self._recorder.models(),
             )
 
+    def recent(self) -> list[PassRecord]:
+        """The latest 256 passes, oldest first: what was in each, and why it was released as it was."""
+        with self._lock:
+            return list(self._recorder.recent)
+
     def __repr__(self) -> str:
         return f"Scheduler(devices={sorted(self._devices)}, queued_rows={self._rows}, open={self._open})"
 
@@ -136,9 +146,7 @@ class Scheduler:
             self._finish(device, work, execute(work))
         except Exception:
             logger.exception("a pass of %s ended in a bug", work.lane)
-            self._settle(
-                work.tickets, lambda _: HeadstockError("this is a bug: the pass could not be finished")
-            )
+            self._settle(work.tickets, lambda _: HeadstockError("this is a bug: the pass could not be finished"))
         return True
 
     def _next(self, device: Device) -> Pass | None:
@@ -169,12 +177,7 @@ class Scheduler:
                     if device.idle and self._rows:
                         device.wake.notify()
                     return picked.work
-                if (
-                    picked.rows == 0
-                    and not device.inbox
-                    and not self._stopped
-                    and held == (self._rows < self._hold)
-                ):
+                if picked.rows == 0 and not device.inbox and not self._stopped and held == (self._rows < self._hold):
                     device.idle += 1
                     pause = None if picked.ready_at == NEVER else max(0.0, (picked.ready_at - now) / 1e9)
                     device.wake.wait(pause)
@@ -183,7 +186,7 @@ class Scheduler:
     def _finish(self, device: Device, work: Pass, executed: Executed) -> None:
         done: list[Ticket] = []
         with self._lock:
-            self._recorder.ran(work, executed)
+            record = self._recorder.ran(work, executed)
             if not executed.reran:
                 meter = device.lane(work.backbone).meter
                 meter.observe(executed.padded_tokens, executed.input_ns + executed.infer_ns)
@@ -197,6 +200,9 @@ class Scheduler:
                 elif ticket.answer(index, value):
                     self._close(ticket, None, done)
         self._hand_over(done)
+        if self._trace is not None:
+            with self._tracing:
+                self._trace(record)
 
     # ------------------------------------------------------------------------------------------ helpers
     def _settle(self, tickets: Sequence[Ticket], error: Callable[[Ticket], HeadstockError]) -> None:
@@ -248,9 +254,7 @@ class Scheduler:
         # Caller holds the lock.
         device = self._devices[name] = Device(self._lock, self.options)
         for i in range(self.options.runners):
-            thread = threading.Thread(
-                target=self._run, args=(device,), name=f"runner-{name}-{i}", daemon=True
-            )
+            thread = threading.Thread(target=self._run, args=(device,), name=f"runner-{name}-{i}", daemon=True)
             device.threads.append(thread)
             thread.start()
         return device

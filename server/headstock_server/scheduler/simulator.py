@@ -216,9 +216,7 @@ class Simulator:
             self._models[key] = _Model(arrival.model, self._backbones[arrival.backbone], self._group)
         rows = [Row({"x": np.array(number + i, np.float32)}, length) for i, length in enumerate(arrival.lengths)]
         deadline = None if arrival.deadline is None else arrival.deadline / 1e9
-        return Ticket(
-            self._models[key], rows, deadline, tenant=arrival.tenant, priority=arrival.priority
-        )
+        return Ticket(self._models[key], rows, deadline, tenant=arrival.tenant, priority=arrival.priority)
 
     def _dispatch(self, now: int) -> None:
         while self._free:

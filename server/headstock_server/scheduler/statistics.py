@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from headstock_server.scheduler.contract import LaneKey
+from headstock_server.scheduler.policy import Reason
 
 ModelKey = tuple[str, int]
 """Name and version number."""
@@ -69,6 +71,30 @@ class ModelStatistics:
     """Backbone and heads, summed over answered requests."""
     batches: Mapping[int, BatchStatistics]
     """By the model's own rows in the pass."""
+
+
+class PassRecord(NamedTuple):
+    """One pass that ran, and why it was what it was."""
+
+    lane: LaneKey
+    at_ns: int
+    """When it was chosen, monotonic nanoseconds."""
+    reason: Reason | None
+    """Why it was no larger."""
+    models: Mapping[ModelKey, int]
+    """Its rows by model version."""
+    longest: int
+    """Tokens of the longest row."""
+    real_tokens: int
+    padded_tokens: int
+    budget_tokens: int
+    """What a pass of this lane may hold."""
+    waited_ns: int
+    """How long its oldest request had waited."""
+    ran_ns: int
+    """Inputs, backbone and heads."""
+    failed: bool
+    """True if the runtime refused it and its rows ran one by one."""
 
 
 @dataclass(frozen=True, slots=True)

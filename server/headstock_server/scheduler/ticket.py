@@ -49,8 +49,8 @@ class Ticket:
     scheduler's until the ticket is delivered. A cancelled ticket is never delivered.
     """
 
-    __slots__ = ("_cancelled", "_on_cancel", "context", "deadline", "model", "outputs", "owner", "priority", "remaining",
-                 "result", "rows", "tenant", "timings", "waiting")  # fmt: skip
+    __slots__ = ("_cancelled", "_on_cancel", "context", "deadline", "model", "outputs", "owner", "priority",
+                 "remaining", "result", "rows", "tenant", "timings", "waiting")  # fmt: skip
 
     def __init__(
         self,

@@ -16,6 +16,7 @@ from headstock_server.repository import IndexRow
 
 def entry(listing: Listing, row: IndexRow | None) -> pb.Entry:
     """One version in a listing."""
+    state, reason = (row.state, row.reason) if row else _without_row(listing)
     return pb.Entry(
         name=listing.name,
         version=listing.version,
@@ -30,8 +31,8 @@ def entry(listing: Listing, row: IndexRow | None) -> pb.Entry:
         shared_bytes=listing.shared_bytes,
         licences=listing.licences,
         created_at=listing.created_at,
-        state=row.state if row else "",
-        reason=row.reason if row else "",
+        state=state,
+        reason=reason,
     )
 
 
@@ -98,6 +99,12 @@ def alias_change(change: views.AliasChange) -> pb.AliasChange:
 def event(item: views.Event) -> pb.Event:
     """One entry of the audit log."""
     return pb.Event(id=item.id, at=item.at, action=item.action, subject=item.subject)
+
+
+def _without_row(listing: Listing) -> tuple[str, str]:
+    if listing.kind == "backbone":
+        return "", ""
+    return "UNAVAILABLE", "this server does not serve it, or has not heard of it yet"
 
 
 def _statement(item: Mapping[str, Any]) -> pb.Statement:

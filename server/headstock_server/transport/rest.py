@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import socket
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -23,6 +24,7 @@ from headstock_server.dataplane.infer import DataPlane
 from headstock_server.dataplane.limits import LimitExceeded
 from headstock_server.dataplane.messages import InferResponse
 from headstock_server.transport import describe, rest_codec
+from headstock_server.transport.codec import LICENCE_WARNING
 from headstock_server.transport.status import failure_of
 
 Code = grpc.StatusCode
@@ -59,11 +61,9 @@ class RestServer:
 
     async def start(self, address: str) -> int:
         """Listen on `HOST:PORT`; returns the real port. Raises `FailedPrecondition` if it is taken."""
-        host, _, port = address.rpartition(":")
+        listener = _listen(address)
         config = uvicorn.Config(
             application(self._plane),
-            host=host.strip("[]"),
-            port=int(port),
             # The loop is ours, one request a line is the log's verbose level, and nobody opens web sockets.
             loop="none",
             http="h11",
@@ -76,18 +76,11 @@ class RestServer:
             limit_concurrency=_CONNECTIONS,
             timeout_graceful_shutdown=1,
         )
-        try:
-            socket = config.bind_socket()
-        except SystemExit:
-            raise FailedPrecondition(
-                f"cannot listen on {address!r}: the port is taken or the address is not of this machine",
-                fix="--http 127.0.0.1:0 takes any free one",
-            ) from None
         self._server = _Server(config)
-        self._task = asyncio.create_task(self._server.serve(sockets=[socket]))
+        self._task = asyncio.create_task(self._server.serve(sockets=[listener]))
         while not self._server.started and not self._task.done():
             await asyncio.sleep(0.005)
-        real: int = socket.getsockname()[1]
+        real: int = listener.getsockname()[1]
         return real
 
     async def stop(self) -> None:
@@ -95,6 +88,24 @@ class RestServer:
         if self._server is not None and self._task is not None:
             self._server.should_exit = True
             await self._task
+
+
+def _listen(address: str) -> socket.socket:
+    host, _, port = address.rpartition(":")
+    if address.startswith("unix:"):
+        raise InvalidInput(f"HTTP address {address!r} is not HOST:PORT", fix="--http 127.0.0.1:8080")
+    host = host.strip("[]")
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, int(port)))
+    except OSError:
+        listener.close()
+        raise FailedPrecondition(
+            f"cannot listen on {address!r}: the port is taken or the address is not of this machine",
+            fix="--http 127.0.0.1:0 takes any free one",
+        ) from None
+    return listener
 
 
 class _Server(uvicorn.Server):
@@ -188,9 +199,11 @@ class _Handlers:
         )
         response = await _while_connected(request, self._plane.infer(wanted))
         data, json_size = rest_codec.encode(response, form)
+        headers = {LICENCE_WARNING: response.licence_warning} if response.licence_warning else {}
         if json_size is None:
-            return Response(data, media_type="application/json")
-        return Response(data, headers={_HEADER: str(json_size)}, media_type="application/octet-stream")
+            return Response(data, headers=headers, media_type="application/json")
+        headers[_HEADER] = str(json_size)
+        return Response(data, headers=headers, media_type="application/octet-stream")
 
 
 def _model(request: Request) -> tuple[str, str]:
@@ -216,7 +229,7 @@ async def _body(request: Request, cap: int) -> bytes:
 async def _while_connected(request: Request, work: Coroutine[Any, Any, InferResponse]) -> InferResponse:
     """The answer; a caller that leaves takes its rows with it."""
     answer = asyncio.create_task(work)
-    gone = asyncio.create_task(request.receive())
+    gone = asyncio.ensure_future(request.receive())
     try:
         await asyncio.wait((answer, gone), return_when=asyncio.FIRST_COMPLETED)
         if not answer.done():

@@ -92,18 +92,16 @@ def read_catalogue(settings: Settings, read: Callable[[Query], T]) -> T | None:
 
 def _open_sqlite(path: Path) -> sqlite3.Connection:
     # Read-only, so that listing cannot create or change a database.
-    connection = sqlite3.connect(
-        f"file:{quote(str(path))}?mode=ro", uri=True, isolation_level=None, timeout=30
-    )
+    connection = sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, isolation_level=None, timeout=30)
     connection.execute("BEGIN")
     return connection
 
 
 def _at_head(query: Query) -> bool:
     tables = {row[0] for row in query("SELECT name FROM sqlite_master WHERE type = 'table'")}
-    return "alembic_version" in tables and [
-        row[0] for row in query("SELECT version_num FROM alembic_version")
-    ] == [HEAD]
+    return "alembic_version" in tables and [row[0] for row in query("SELECT version_num FROM alembic_version")] == [
+        HEAD
+    ]
 
 
 def _read_through_sqlalchemy(settings: Settings, read: Callable[[Query], T]) -> T:

@@ -38,9 +38,7 @@ _UNITS = (("y", 365 * 86400), ("w", 7 * 86400), ("d", 86400), ("h", 3600), ("m",
 
 @click.command("list")
 @click.option("--kind", type=click.Choice(["backbone", "model"]), help="Only entries of this kind.")
-@click.option(
-    "--all", "all_", is_flag=True, help="Every version, not only the newest and those with an alias."
-)
+@click.option("--all", "all_", is_flag=True, help="Every version, not only the newest and those with an alias.")
 @click.option(
     "--may",
     type=click.Choice(["research", "internal", "commercial"]),
@@ -95,9 +93,7 @@ def _row(record: Mapping[str, Any]) -> list[str]:
         record["kind"],
         record["family"] or "-",
         record["head"] or "-",
-        record["backbone_name"]
-        if record["kind"] == "model" and record["backbone_name"]
-        else short(record["backbone"]),
+        record["backbone_name"] if record["kind"] == "model" and record["backbone_name"] else short(record["backbone"]),
         human_size(record["own_bytes"]),
         human_size(record["shared_bytes"]) if record["kind"] == "model" else "-",
         " / ".join(record["licences"]),

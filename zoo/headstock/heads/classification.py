@@ -52,7 +52,7 @@ class ClassificationHead(HeadType):
         scores, positive = outputs[:, 1] - outputs[:, 0], targets.values == 1
         return (*found, metrics.auroc(scores, positive, seed), metrics.auprc(scores, positive, seed))
 
-    def linear_form(self, head: torch.nn.Module) -> LinearForm:
+    def linear_form(self, head: torch.nn.Module) -> LinearForm | None:
         """Weights with the standardisation folded in."""
         from headstock.heads.linear import linear_form
 

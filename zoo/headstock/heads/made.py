@@ -40,4 +40,5 @@ def cosine_form(vectors: Floats, logit_scale: float) -> LinearForm:
 
 def _unit(vectors: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     norms = np.linalg.norm(vectors, axis=-1, keepdims=True)
-    return vectors / np.maximum(norms, 1e-12)
+    directions: npt.NDArray[np.float64] = vectors / np.maximum(norms, 1e-12)
+    return directions

@@ -12,8 +12,8 @@ from headstock.hookspecs import LinearForm
 class Prototypes(torch.nn.Module):
     """One point per class; [n, width] FP32 in, [n, classes] FP32 out.
 
-    Logits are negative squared distances over a temperature, but for what all classes share: each is how much nearer its
-    point is than the middle of all points.
+    Logits are negative squared distances over a temperature, but for what all classes share: each is how much nearer
+    its point is than the middle of all points.
     """
 
     points: torch.Tensor

@@ -38,9 +38,8 @@ def warning(found: Verdict, what: str, reference: str) -> str:
     """One line to warn with; empty where there is nothing to say."""
     if found.action == "allow":
         return ""
-    return (
-        f"{what}: the licence verdict is {found.value}: {found.reason}; see headstock licence why {reference}"
-    )
+    verdict = "the licences allow it, but" if found.value == "allow" else f"the licence verdict is {found.value}:"
+    return f"{what}: {verdict} {found.reason}; see headstock licence why {reference}"
 
 
 def check(found: Verdict, policy: Policy, what: str, reference: str, name: str) -> list[str]:
