@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: help install demo test lint format protos protos-check bench clean
+.PHONY: help install demo test lint format protos protos-check families bench clean
 
 help:            ## Show the verbs.
 	@grep -E '^[a-z-]+: .*##|^[a-z-]+:  *##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 16
@@ -23,8 +23,8 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 demo: install    ## Pull, fine-tune, list, serve and call, end to end on real weights.
 	$(BIN)/python examples/demo.py
 
-test: install    ## Run the whole test suite, offline.
-	$(BIN)/python -m pytest
+test: install    ## Run the whole test suite, offline, two files at a time.
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: install    ## Check style and types.
 	$(BIN)/ruff check .
@@ -40,6 +40,9 @@ protos: install  ## Regenerate the protocol stubs.
 
 protos-check: protos  ## Fail when the committed stubs differ from the protos.
 	git diff --exit-code -- zoo/headstock/oip zoo/headstock/v1
+
+families: install  ## Take every family with every fitting head through everything and rewrite docs/families.md.
+	$(BIN)/python scripts/families.py
 
 bench: install   ## Print every benchmark's table and its ratio to the limit.
 	$(BIN)/python benchmarks/cli_list.py

@@ -60,9 +60,7 @@ def check(held: bool, what: str) -> None:
 def server() -> Iterator[str]:
     """A running server on a free port; stopped with SIGTERM and required to exit 0."""
     print("$ headstock serve --bind 127.0.0.1:0", flush=True)
-    process = subprocess.Popen(
-        [HEADSTOCK, "serve", "--bind", "127.0.0.1:0"], text=True, stdout=subprocess.PIPE
-    )
+    process = subprocess.Popen([HEADSTOCK, "serve", "--bind", "127.0.0.1:0"], text=True, stdout=subprocess.PIPE)
     try:
         assert process.stdout is not None
         address = ""
@@ -126,9 +124,7 @@ def call(address: str) -> None:
     passes = now.passes - (old.passes if old else 0)
     rows = now.rows - (old.rows if old else 0)
     mixed = now.mixed_passes - (old.mixed_passes if old else 0)
-    say(
-        f"{requests} requests of 2 models took {passes} backbone passes; {mixed} of them held rows of both models"
-    )
+    say(f"{requests} requests of 2 models took {passes} backbone passes; {mixed} of them held rows of both models")
     check(rows == requests, f"the server counted {rows} rows for {requests} requests")
     check(passes < requests, "there were as many passes as requests: nothing was batched")
     check(mixed > 0, "no pass held rows of both models")

@@ -46,9 +46,9 @@ def layer(module: str) -> str | None:
 
 def sources() -> Iterator[tuple[str, Path]]:
     """Every module of the distribution with its dotted name."""
-    for package in tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"][
-        "wheel"
-    ]["packages"]:
+    for package in tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"][
+        "packages"
+    ]:
         base = ROOT / package
         for path in sorted(base.rglob("*.py")):
             name = ".".join(path.relative_to(base.parent).with_suffix("").parts)
@@ -108,9 +108,7 @@ def test_containers_hold_packages_and_are_none(folder: str) -> None:
 def test_every_package_folder_is_in_the_wheel() -> None:
     """The wheel's explicit list and the folders agree; a new plugin folder cannot be forgotten."""
     listed = set(
-        tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"][
-            "packages"
-        ]
+        tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
     )
     found = {
         str(path.parent.relative_to(ROOT))
@@ -125,9 +123,7 @@ def test_architecture_page_names_only_files_that_exist() -> None:
     import re
 
     page = (ROOT / "docs" / "architecture.md").read_text()
-    named = re.findall(
-        r"`((?:zoo|server|plugins|clients|protos|tests|docs|examples|benchmarks)/[\w./-]+)`", page
-    )
+    named = re.findall(r"`((?:zoo|server|plugins|clients|protos|tests|docs|examples|benchmarks)/[\w./-]+)`", page)
     assert len(named) > 20
     assert [n for n in named if not (ROOT / n).exists()] == []
 

@@ -98,23 +98,17 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
 
 
 # ---------------------------------------------------------------------------------------------- against the originals
-def test_features_are_those_of_tensorflow(
-    heard: dict[str, np.ndarray], oracle: dict[str, np.ndarray]
-) -> None:
+def test_features_are_those_of_tensorflow(heard: dict[str, np.ndarray], oracle: dict[str, np.ndarray]) -> None:
     expected = oracle["mfcc"]
     assert heard["features"][0].shape == expected.shape
     assert np.abs(heard["features"][0] - expected).max() <= 1e-5 * np.abs(expected).max()
     assert np.allclose(heard["features"][0], expected, rtol=1e-5, atol=1e-5)
 
 
-def test_probabilities_are_those_of_tensorflow(
-    answered: dict[str, np.ndarray], oracle: dict[str, np.ndarray]
-) -> None:
+def test_probabilities_are_those_of_tensorflow(answered: dict[str, np.ndarray], oracle: dict[str, np.ndarray]) -> None:
     assert oracle["probabilities"].max() > 0.3
     assert np.abs(np.exp(log_softmax(answered["logits"])) - oracle["probabilities"]).max() <= 1e-6
-    assert np.abs(answered["frames"] - oracle["frames"]).max() <= 1e-6 * max(
-        1.0, np.abs(oracle["frames"]).max()
-    )
+    assert np.abs(answered["frames"] - oracle["frames"]).max() <= 1e-6 * max(1.0, np.abs(oracle["frames"]).max())
 
 
 def test_states_are_those_of_tensorflow_after_every_sixteen_frames(

@@ -14,9 +14,7 @@ from headstock_audio.plugin import backbone_families, cli_commands
 def manifest() -> Manifest:
     package = Path(headstock_audio.__file__).parent
     table = parse_toml((package / FILE_NAME).read_bytes())
-    return parse(
-        table, name="headstock-audio", package="headstock_audio", distribution="headstock", version="0"
-    )
+    return parse(table, name="headstock-audio", package="headstock_audio", distribution="headstock", version="0")
 
 
 def test_the_hooks_return_what_the_manifest_declares() -> None:

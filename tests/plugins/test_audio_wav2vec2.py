@@ -88,9 +88,7 @@ def test_the_unfixed_network_moves_a_row_that_is_padded(
     record_property("fixed", fixed_error)
     with capsys.disabled():
         kind = files.config["feat_extract_norm"]
-        print(
-            f"\nwav2vec2 ({kind} norm), alone against padded: unfixed {unfixed_error:.3g}, ours {fixed_error:.3g}"
-        )
+        print(f"\nwav2vec2 ({kind} norm), alone against padded: unfixed {unfixed_error:.3g}, ours {fixed_error:.3g}")
     assert unfixed_error > 0.1
     assert fixed_error <= 1e-4
 
@@ -103,9 +101,7 @@ def test_taps_of_a_row_alone_are_what_transformers_computes(files: SourceFiles, 
         values = torch.from_numpy(row.tensors["input_values"])[None]
         with torch.no_grad():
             expected = reference(values).last_hidden_state
-            found = exported.module(
-                input_values=values, attention_mask=torch.ones(values.shape, dtype=torch.int64)
-            )
+            found = exported.module(input_values=values, attention_mask=torch.ones(values.shape, dtype=torch.int64))
         assert expected.abs().max() > 0.5
         assert (found["frames"] - expected).abs().max() < 2e-5
         assert (found["mean"] - expected.mean(dim=1)).abs().max() < 2e-5
@@ -206,9 +202,7 @@ def test_preprocessing_follows_the_checkpoint(files: SourceFiles, tmp_path: Path
     assert FAMILY.preprocess(files).options["normalise"] is True
     other = copy(files, tmp_path / "other")
     path = other.root / "preprocessor_config.json"
-    path.write_text(
-        json.dumps({**json.loads(path.read_text()), "do_normalize": False, "sampling_rate": 8000})
-    )
+    path.write_text(json.dumps({**json.loads(path.read_text()), "do_normalize": False, "sampling_rate": 8000}))
     options = FAMILY.preprocess(other).options
     assert (options["normalise"], options["sampling_rate"]) == (False, 8000)
     assert FAMILY.preprocess(other).digest != FAMILY.preprocess(files).digest

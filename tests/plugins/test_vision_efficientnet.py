@@ -27,9 +27,7 @@ FAMILY = EfficientNetFamily()
 
 
 def source(directory: Path) -> SourceFiles:
-    return SourceFiles(
-        directory, json.loads((directory / "config.json").read_text()), "path:tiny-efficientnet"
-    )
+    return SourceFiles(directory, json.loads((directory / "config.json").read_text()), "path:tiny-efficientnet")
 
 
 def with_processor(files: SourceFiles, directory: Path, stated: dict[str, Any]) -> SourceFiles:
@@ -102,23 +100,17 @@ def test_pictures_make_a_difference(exported: Exported) -> None:
         pytest.param({}, id="as saved"),
         pytest.param({"include_top": False}, id="normalised once"),
         pytest.param({"rescale_offset": True, "rescale_factor": 1 / 127.5}, id="offset"),
-        pytest.param(
-            {"resample": 0, "image_std": [0.47853944, 0.4732864, 0.47434163]}, id="as B0 was published"
-        ),
+        pytest.param({"resample": 0, "image_std": [0.47853944, 0.4732864, 0.47434163]}, id="as B0 was published"),
         pytest.param({"do_center_crop": True, "crop_size": {"height": 24, "width": 20}}, id="cropped"),
         pytest.param({"do_normalize": False}, id="only the second normalisation"),
     ],
 )
-def test_pixels_equal_those_of_its_image_processor(
-    stated: dict[str, Any], files: SourceFiles, tmp_path: Path
-) -> None:
+def test_pixels_equal_those_of_its_image_processor(stated: dict[str, Any], files: SourceFiles, tmp_path: Path) -> None:
     from PIL import Image
     from sklearn.datasets import load_sample_images
     from transformers import EfficientNetImageProcessorPil
 
-    EfficientNetImageProcessorPil(size={"height": 40, "width": 48}, **stated).save_pretrained(
-        tmp_path / "saved"
-    )
+    EfficientNetImageProcessorPil(size={"height": 40, "width": 48}, **stated).save_pretrained(tmp_path / "saved")
     saved = json.loads((tmp_path / "saved" / "preprocessor_config.json").read_text())
     other = with_processor(files, tmp_path / "other", saved)
     processor = EfficientNetImageProcessorPil.from_pretrained(other.root)
@@ -131,15 +123,11 @@ def test_pixels_equal_those_of_its_image_processor(
         assert float(np.abs(found - expected).max()) <= 1e-5
 
 
-def test_a_processor_file_of_just_a_name_means_that_processors_defaults(
-    files: SourceFiles, tmp_path: Path
-) -> None:
+def test_a_processor_file_of_just_a_name_means_that_processors_defaults(files: SourceFiles, tmp_path: Path) -> None:
     from PIL import Image
     from transformers import EfficientNetImageProcessorPil
 
-    other = with_processor(
-        files, tmp_path / "other", {"image_processor_type": "EfficientNetImageProcessorFast"}
-    )
+    other = with_processor(files, tmp_path / "other", {"image_processor_type": "EfficientNetImageProcessorFast"})
     picture = Image.fromarray(np.random.default_rng(0).integers(0, 255, (60, 50, 3), dtype=np.uint8))
     file = io.BytesIO()
     picture.save(file, "PNG")

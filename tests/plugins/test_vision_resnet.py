@@ -52,9 +52,7 @@ def test_the_family_keeps_the_contract(files: SourceFiles) -> None:
 @pytest.mark.parametrize(
     "settings",
     [
-        pytest.param(
-            {"layer_type": "basic", "hidden_sizes": [8, 16], "depths": [1, 1]}, id="resnet-18 blocks"
-        ),
+        pytest.param({"layer_type": "basic", "hidden_sizes": [8, 16], "depths": [1, 1]}, id="resnet-18 blocks"),
         pytest.param({"downsample_in_bottleneck": True}, id="v1 stride"),
         pytest.param({"downsample_in_first_stage": True}, id="early stride"),
         pytest.param({"num_channels": 1}, id="grey"),
@@ -77,13 +75,9 @@ def test_taps_are_what_transformers_computes(files: SourceFiles) -> None:
     assert found["pooled"].abs().max() > 1e-2
 
 
-def test_a_checkpoint_with_or_without_its_classifier_is_one_backbone(
-    files: SourceFiles, tmp_path: Path
-) -> None:
+def test_a_checkpoint_with_or_without_its_classifier_is_one_backbone(files: SourceFiles, tmp_path: Path) -> None:
     bare = copy(files, tmp_path / "bare")
-    tensors = {
-        name: t for name, t in load_file(files.root / "model.safetensors").items() if "classifier" not in name
-    }
+    tensors = {name: t for name, t in load_file(files.root / "model.safetensors").items() if "classifier" not in name}
     assert all(name.startswith("resnet.") for name in tensors)
     save_file({n.removeprefix("resnet."): t for n, t in tensors.items()}, bare.root / "model.safetensors")
     with_head, without = FAMILY.load(files), FAMILY.load(bare)
@@ -166,9 +160,7 @@ def test_without_its_image_processor_a_checkpoint_is_refused(files: SourceFiles,
 
 
 def test_a_timm_checkpoint_is_recognised_and_refused_by_name(tmp_path: Path) -> None:
-    files = SourceFiles(
-        tmp_path, {"architecture": "resnet50", "pretrained_cfg": {}}, "hf:timm/resnet50.tv_in1k"
-    )
+    files = SourceFiles(tmp_path, {"architecture": "resnet50", "pretrained_cfg": {}}, "hf:timm/resnet50.tv_in1k")
     assert FAMILY.recognises(files)
     with pytest.raises(Unsupported, match="is a timm checkpoint"):
         FAMILY.load(files)

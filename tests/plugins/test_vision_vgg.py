@@ -64,9 +64,7 @@ def test_taps_are_pooled_convolutions_and_the_second_fully_connected_layer(files
             padding=1,
         )
         statistics = (weights[norm + "running_mean"], weights[norm + "running_var"])
-        hidden = torch.nn.functional.batch_norm(
-            hidden, *statistics, weights[norm + "weight"], weights[norm + "bias"]
-        )
+        hidden = torch.nn.functional.batch_norm(hidden, *statistics, weights[norm + "weight"], weights[norm + "bias"])
         hidden = torch.nn.functional.max_pool2d(torch.relu(hidden), 2)
     answer = hidden
     for layer in ("fc1", "fc2"):

@@ -83,9 +83,7 @@ def test_old_and_new_names_of_the_weights_are_one_backbone(files: SourceFiles, t
     new = shutil.copytree(files.root, tmp_path / "new")
     state = ViTModel.from_pretrained(files.root, add_pooling_layer=False).state_dict()
     assert any(name.startswith("layers.0.attention.q_proj") for name in state)
-    assert any(
-        "encoder.layer.0.attention.attention.query" in n for n in load_file(files.root / "model.safetensors")
-    )
+    assert any("encoder.layer.0.attention.attention.query" in n for n in load_file(files.root / "model.safetensors"))
     save_file({name: tensor.contiguous() for name, tensor in state.items()}, new / "model.safetensors")
     assert weights_digest(FAMILY.load(source(new))) == weights_digest(FAMILY.load(files))
 
@@ -114,17 +112,13 @@ def test_groups_run_from_the_patches_to_the_last_norm(files: SourceFiles) -> Non
 @pytest.mark.parametrize(
     "stated",
     [
-        pytest.param(
-            {"size": 32, "feature_extractor_type": "ViTFeatureExtractor"}, id="as published in 2021"
-        ),
+        pytest.param({"size": 32, "feature_extractor_type": "ViTFeatureExtractor"}, id="as published in 2021"),
         pytest.param({"size": 32}, id="without a name"),
         pytest.param({"size": {"height": 32, "width": 32}, "do_rescale": False}, id="not rescaled"),
         pytest.param({"size": 32, "do_normalize": False, "resample": 3}, id="not normalised"),
     ],
 )
-def test_pixels_equal_those_of_its_image_processor(
-    stated: dict[str, Any], files: SourceFiles, tmp_path: Path
-) -> None:
+def test_pixels_equal_those_of_its_image_processor(stated: dict[str, Any], files: SourceFiles, tmp_path: Path) -> None:
     from PIL import Image
     from sklearn.datasets import load_sample_images
     from transformers import ViTImageProcessorPil
@@ -142,9 +136,7 @@ def test_pixels_equal_those_of_its_image_processor(
 
 def test_pixels_of_another_size_than_the_positions_are_refused(files: SourceFiles, tmp_path: Path) -> None:
     other = with_processor(files, tmp_path / "other", {"size": 64})
-    with pytest.raises(
-        InvalidInput, match=r"positions for 32 x 32 pixels but its image processor makes 64 x 64"
-    ):
+    with pytest.raises(InvalidInput, match=r"positions for 32 x 32 pixels but its image processor makes 64 x 64"):
         FAMILY.load(other)
 
 

@@ -37,9 +37,7 @@ def test_models_of_one_backbone_share_one_session(catalogue: Catalogue, toy: Toy
     assert len(engine.backbones()) == 1
 
 
-def test_a_loaded_model_computes_its_head_on_the_backbones_tap(
-    catalogue: Catalogue, toy: Toy, engine: Engine
-) -> None:
+def test_a_loaded_model_computes_its_head_on_the_backbones_tap(catalogue: Catalogue, toy: Toy, engine: Engine) -> None:
     model = engine.load(_servable(catalogue, toy.models["sentiment"]))
     rows = model.backbone.preprocessor.rows(["refund my order", "great"])
     features = model.backbone.infer(model.backbone.collate(rows), ["mean"])
@@ -56,9 +54,7 @@ def test_a_graph_head_answers_what_the_linear_head_of_the_same_weights_answers(
     linear = _publish(catalogue, toy, "linear", ToyHead(seed=5))
     graph = _publish(catalogue, toy, "graph", ToyHead(seed=5, form="graph"))
     one, other = (engine.load(_servable(catalogue, v)) for v in (linear, graph))
-    np.testing.assert_allclose(
-        _answers(one, "late order"), _answers(other, "late order"), rtol=1e-5, atol=1e-6
-    )
+    np.testing.assert_allclose(_answers(one, "late order"), _answers(other, "late order"), rtol=1e-5, atol=1e-6)
 
 
 def test_the_last_reference_to_a_model_frees_its_slot_and_the_last_model_its_session(
@@ -121,9 +117,7 @@ def test_a_backbone_without_a_passing_certificate_gets_a_private_lane(
     assert shared.shared
     assert shared.budget.rows > 1
     for certificate in (None, replace(servable.backbone.certificate, shared=False)):
-        backbone = (
-            Engine(engine.options).load(replace(servable, backbone=_with(servable, certificate))).backbone
-        )
+        backbone = Engine(engine.options).load(replace(servable, backbone=_with(servable, certificate))).backbone
         assert not backbone.shared
         assert backbone.budget.rows == 1
 
@@ -136,9 +130,7 @@ def test_a_certificate_of_another_execution_provider_does_not_count(
     assert not engine.load(replace(servable, backbone=_with(servable, foreign))).backbone.shared
 
 
-def test_the_token_budget_is_profiled_unless_it_is_given(
-    catalogue: Catalogue, toy: Toy, engine: Engine
-) -> None:
+def test_the_token_budget_is_profiled_unless_it_is_given(catalogue: Catalogue, toy: Toy, engine: Engine) -> None:
     servable = _servable(catalogue, toy.models["sentiment"])
     assert engine.load(servable).backbone.budget.tokens == 256
     measured = Engine(EngineOptions(profile_seconds=0.2)).load(servable).backbone.profile

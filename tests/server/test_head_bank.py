@@ -11,9 +11,7 @@ from headstock.errors import InvalidInput
 from headstock_server.engine import HeadBank
 
 
-def _bank(
-    width: int, out: int, heads: int
-) -> tuple[HeadBank, list[tuple[np.ndarray, np.ndarray]], list[int]]:
+def _bank(width: int, out: int, heads: int) -> tuple[HeadBank, list[tuple[np.ndarray, np.ndarray]], list[int]]:
     random = np.random.default_rng(3)
     made = [
         (

@@ -93,10 +93,7 @@ def _neighbours(random: np.random.Generator, count: int) -> list[tuple[str, str]
         " ".join(VOCABULARY[4:40]),
     ]
     names = list(HEADS)
-    return [
-        (names[int(random.integers(len(names)))], kinds[int(random.integers(len(kinds)))])
-        for _ in range(count)
-    ]
+    return [(names[int(random.integers(len(names)))], kinds[int(random.integers(len(kinds)))]) for _ in range(count)]
 
 
 @pytest.mark.parametrize("name", ["sentiment", "intents", "vectors", "first", "graph"])
@@ -162,9 +159,7 @@ def test_the_toy_leaks_between_rows_where_it_says_so(leaky: Served) -> None:
 
 
 def test_a_backbone_that_leaks_is_served_row_by_row_with_the_right_answers(leaky: Served) -> None:
-    assert leaky.model("sentiment").backbone.budget == Budget(
-        leaky.model("sentiment").backbone.budget.tokens, rows=1
-    )
+    assert leaky.model("sentiment").backbone.budget == Budget(leaky.model("sentiment").backbone.budget.tokens, rows=1)
     (alone,) = leaky.together([("sentiment", TARGET)])
     before = leaky.passes()
     results = leaky.together([("sentiment", TARGET), ("intents", "w1 w2"), ("sentiment", TARGET)])

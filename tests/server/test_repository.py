@@ -178,9 +178,7 @@ def test_a_model_that_cannot_load_at_start_does_not_stop_the_others(
     assert _states(repository) == {("intents", 1): "UNAVAILABLE", ("sentiment", 1): "READY"}
 
 
-def test_strict_start_fails_if_a_model_cannot_load(
-    open_repository: Open, catalogue: Catalogue, toy: Toy
-) -> None:
+def test_strict_start_fails_if_a_model_cannot_load(open_repository: Open, catalogue: Catalogue, toy: Toy) -> None:
     _break(catalogue, _parameters_of(catalogue, toy.models["intents"].subject))
     with pytest.raises(Corrupt, match="intents:1"):
         open_repository(strict=True).wait(30)

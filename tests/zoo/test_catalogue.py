@@ -97,9 +97,7 @@ def test_publishing_the_newest_subject_again_adds_no_version_but_takes_new_evide
     catalogue: Catalogue,
 ) -> None:
     first = add_backbone(catalogue)
-    again = backbone_publication(
-        catalogue.store, "minilm", licences=[("Apache-2.0", "card"), ("MIT", "licence-file")]
-    )
+    again = backbone_publication(catalogue.store, "minilm", licences=[("Apache-2.0", "card"), ("MIT", "licence-file")])
 
     assert catalogue.publish(again) == first
     assert sorted(e.value for e in catalogue.evidence(first.subject)) == ["Apache-2.0", "MIT"]
@@ -143,9 +141,7 @@ def test_a_name_holds_one_kind(catalogue: Catalogue) -> None:
         add_model(catalogue, "minilm", backbone)
 
 
-@pytest.mark.parametrize(
-    "name", ["../x", "CON", "con", "", ".", "a" * 65, "Minilm", "mini lm", "minï", "a..b"]
-)
+@pytest.mark.parametrize("name", ["../x", "CON", "con", "", ".", "a" * 65, "Minilm", "mini lm", "minï", "a..b"])
 def test_a_bad_name_is_refused(catalogue: Catalogue, name: str) -> None:
     with pytest.raises(InvalidInput, match="is not allowed"):
         add_backbone(catalogue, name)
@@ -193,9 +189,7 @@ def test_a_head_on_another_backbone_than_it_was_trained_on_is_refused_with_both_
     swapped = artefact_of("model", ModelIdentity(second.subject, head.digest).to_json())
 
     with pytest.raises(DigestMismatch) as caught:
-        catalogue.publish(
-            replace(publication, subject=swapped.digest, artefacts=[*publication.artefacts, swapped])
-        )
+        catalogue.publish(replace(publication, subject=swapped.digest, artefacts=[*publication.artefacts, swapped]))
     assert first.subject in str(caught.value)
     assert second.subject in str(caught.value)
 
@@ -338,9 +332,7 @@ def test_rollback_goes_back_step_by_step_and_never_forward(catalogue: Catalogue)
     assert catalogue.rollback("minilm").number == 1
     with pytest.raises(FailedPrecondition, match="no earlier target is left"):
         catalogue.rollback("minilm")
-    assert [c.action for c in catalogue.alias_history("minilm", "production")] == ["promote"] * 4 + [
-        "rollback"
-    ] * 2
+    assert [c.action for c in catalogue.alias_history("minilm", "production")] == ["promote"] * 4 + ["rollback"] * 2
 
 
 def test_rollback_after_a_new_promotion_returns_to_what_was_served_before_it(catalogue: Catalogue) -> None:
@@ -438,9 +430,7 @@ def test_removing_what_is_not_there_says_what_is(catalogue: Catalogue) -> None:
 
 
 # ---------------------------------------------------------------------------------------------- generation, events
-def test_the_generation_grows_with_every_change_of_any_opener(
-    catalogue: Catalogue, settings: Settings
-) -> None:
+def test_the_generation_grows_with_every_change_of_any_opener(catalogue: Catalogue, settings: Settings) -> None:
     with Catalogue.open(settings) as other:
         seen = [catalogue.generation()]
         add_backbone(other)
@@ -592,9 +582,7 @@ def test_opening_an_up_to_date_database_does_not_import_alembic(settings: Settin
     code = "import sys; from headstock.catalogue import Catalogue; Catalogue.open(); print('alembic' in sys.modules)"
     environment = {"HEADSTOCK_HOME": str(settings.home), "PATH": ""}
 
-    done = subprocess.run(
-        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
-    )
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
 
     assert done.stdout == "False\n"
 
@@ -674,9 +662,7 @@ def test_a_migration_that_fails_half_way_leaves_the_old_schema(
 
 
 def test_a_url_that_cannot_be_used_says_which_setting(tmp_path: Path) -> None:
-    bad = Settings.from_environment(
-        {"HEADSTOCK_HOME": str(tmp_path), "HEADSTOCK_CATALOGUE_URL": "nonsense://x"}
-    )
+    bad = Settings.from_environment({"HEADSTOCK_HOME": str(tmp_path), "HEADSTOCK_CATALOGUE_URL": "nonsense://x"})
 
     with pytest.raises(FailedPrecondition, match="catalogue URL cannot be used") as caught:
         Catalogue.open(bad)

@@ -74,9 +74,7 @@ class CatalogueMachine(RuleBasedStateMachine):
 
     @rule(name=st.sampled_from(NAMES), seed=SEEDS, data=st.data())
     def publish_model(self, name: str, seed: int, data: st.DataObject) -> None:
-        standing = sorted(
-            {d for e in self.entries.values() if e.kind == "backbone" for d in e.versions.values()}
-        )
+        standing = sorted({d for e in self.entries.values() if e.kind == "backbone" for d in e.versions.values()})
         assume(standing)
         backbone = data.draw(st.sampled_from(standing))
         with self.catalogue.writing("test"):
@@ -189,9 +187,7 @@ class CatalogueMachine(RuleBasedStateMachine):
     def versions_and_aliases_are_those_of_the_model(self) -> None:
         for name, entry in self.entries.items():
             assert {v.number: v.subject for v in self.catalogue.versions(name)} == entry.versions
-            assert self.catalogue.aliases(name) == {
-                alias: stack[-1] for alias, stack in entry.aliases.items()
-            }
+            assert self.catalogue.aliases(name) == {alias: stack[-1] for alias, stack in entry.aliases.items()}
             if entry.versions:
                 production = entry.aliases.get("production", [max(entry.versions)])[-1]
                 assert self.catalogue.version(Reference(name)).number == production

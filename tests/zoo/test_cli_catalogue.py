@@ -62,12 +62,8 @@ def filled(catalogue: Catalogue) -> Catalogue:
     """Two versions of a backbone with contradicting licences, and a promoted model on the newest."""
     for seed in range(2):
         licences = [("Apache-2.0", "card"), ("MIT", "package-metadata")]
-        backbone = catalogue.publish(
-            backbone_publication(catalogue.store, "minilm", seed=seed, licences=licences)
-        )
-    catalogue.publish(
-        model_publication(catalogue.store, "intents", backbone.subject, labels=("refund", "delivery"))
-    )
+        backbone = catalogue.publish(backbone_publication(catalogue.store, "minilm", seed=seed, licences=licences))
+    catalogue.publish(model_publication(catalogue.store, "intents", backbone.subject, labels=("refund", "delivery")))
     catalogue.promote("intents", 1, reason="first one")
     return catalogue
 
@@ -92,7 +88,8 @@ def test_list_prints_a_table(filled: Catalogue, run: Run) -> None:
         "AGE",
     ]
     assert re.fullmatch(
-        r"intents +1 +production +model +bert +text-classification +minilm +\d+ B +[\d.]+ kB +Apache-2\.0 / MIT +allow +now",
+        r"intents +1 +production +model +bert +text-classification +minilm +\d+ B +[\d.]+ kB "
+        r"+Apache-2\.0 / MIT +allow +now",
         intents,
     )
     assert re.fullmatch(
@@ -129,9 +126,7 @@ def test_show_prints_every_licence_statement_with_its_source_and_names_the_confl
 ) -> None:
     page = run("show", "minilm").out
 
-    assert (
-        "CONFLICT: the sources of backbone bert declare Apache-2.0 (card) but MIT (package-metadata)" in page
-    )
+    assert "CONFLICT: the sources of backbone bert declare Apache-2.0 (card) but MIT (package-metadata)" in page
     for licence, source in (("Apache-2.0", "card"), ("MIT", "package-metadata")):
         assert re.search(rf"{re.escape(licence)} +{source}, about backbone bert", page)
         assert f"at hf:org/bert@{1:040x}/{source}" in page
@@ -159,9 +154,7 @@ def test_licences_of_different_artefacts_are_no_conflict(filled: Catalogue, run:
 def test_show_prints_what_a_model_is_made_of_and_how_good_it_is(filled: Catalogue, run: Run) -> None:
     page = run("show", "intents").out
 
-    assert page.startswith(
-        "intents:1  (production, newest)\na model: head text-classification (linear) on tap 'mean'"
-    )
+    assert page.startswith("intents:1  (production, newest)\na model: head text-classification (linear) on tap 'mean'")
     assert "of backbone minilm:2 (bert)" in page
     for part in ("model", "head", "backbone"):
         assert re.search(rf"  {part} +sha256:[0-9a-f]{{64}}", page)
@@ -227,9 +220,7 @@ def test_an_unknown_name_is_two_lines_on_stderr_and_exit_code_1(filled: Catalogu
     assert done.err == "error: there is no entry 'minlm'; did you mean 'minilm'?\ntry:   minilm\n"
 
 
-@pytest.mark.parametrize(
-    "arguments", [["show", "x"], ["promote", "x"], ["rollback", "x"], ["remove", "x", "--yes"]]
-)
+@pytest.mark.parametrize("arguments", [["show", "x"], ["promote", "x"], ["rollback", "x"], ["remove", "x", "--yes"]])
 def test_without_a_catalogue_nothing_is_created(run: Run, settings: Settings, arguments: list[str]) -> None:
     done = run(*arguments)
 
@@ -247,10 +238,7 @@ def test_a_name_that_cannot_be_is_bad_input(run: Run) -> None:
 # ---------------------------------------------------------------------------------------------- promote, rollback
 def test_promote_moves_an_alias_and_says_from_where(filled: Catalogue, run: Run) -> None:
     assert run("promote", "minilm:1").out == "minilm:production is now version 1 (new)\n"
-    assert (
-        run("promote", "minilm", "--reason", "better").out
-        == "minilm:production is now version 2 (was version 1)\n"
-    )
+    assert run("promote", "minilm", "--reason", "better").out == "minilm:production is now version 2 (was version 1)\n"
     assert run("promote", "minilm").out == "minilm:production stays at version 2\n"
     assert run("promote", "minilm:production", "canary").out == "minilm:canary is now version 2 (new)\n"
     assert filled.aliases("minilm") == {"canary": 2, "production": 2}
@@ -270,9 +258,7 @@ def test_rollback_goes_back_and_says_so(filled: Catalogue, run: Run) -> None:
 
 
 # ---------------------------------------------------------------------------------------------- remove, gc
-def test_remove_says_what_goes_before_it_goes(
-    filled: Catalogue, run: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_remove_says_what_goes_before_it_goes(filled: Catalogue, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     assert run("remove", "intents", "--dry-run").out == "would remove intents:1 and the aliases production\n"
     assert filled.names() == ["intents", "minilm"]
 
@@ -308,9 +294,7 @@ def test_gc_tells_blobs_and_bytes(filled: Catalogue, run: Run) -> None:
     filled.remove("minilm", 1)
 
     plan = run("gc", "--dry-run").out
-    assert re.fullmatch(
-        r"([0-9a-f]{12}\n){4}would delete 4 blobs \([\d.]+ kB\), 2 records\nkept 7 blobs\n", plan
-    )
+    assert re.fullmatch(r"([0-9a-f]{12}\n){4}would delete 4 blobs \([\d.]+ kB\), 2 records\nkept 7 blobs\n", plan)
     (report,) = json.loads(run("gc", "--format", "json").out)
     assert len(report["blobs"]) == 4
     assert filled.verify().clean
@@ -321,23 +305,17 @@ def test_verify_of_a_good_catalogue_ends_with_0(filled: Catalogue, run: Run) -> 
     done = run("verify")
 
     assert done.code == 0
-    assert re.fullmatch(
-        r"clean: 3 versions, 7 artefacts, 4 events, 11 blobs \([\d.]+ kB\) checked\n", done.out
-    )
+    assert re.fullmatch(r"clean: 3 versions, 7 artefacts, 4 events, 11 blobs \([\d.]+ kB\) checked\n", done.out)
 
 
-def test_verify_ends_with_1_and_names_the_versions_that_cannot_be_trusted(
-    filled: Catalogue, run: Run
-) -> None:
+def test_verify_ends_with_1_and_names_the_versions_that_cannot_be_trusted(filled: Catalogue, run: Run) -> None:
     graph = filled.store.path(filled.artefact(filled.newest("minilm").subject).files["graph"])
     graph.chmod(0o644)
     graph.write_bytes(b"flipped")
 
     done = run("verify")
     assert done.code == 1
-    assert re.search(
-        r"blob-corrupt: graph of backbone [0-9a-f]{12}: blob [0-9a-f]{12}.* holds other bytes", done.out
-    )
+    assert re.search(r"blob-corrupt: graph of backbone [0-9a-f]{12}: blob [0-9a-f]{12}.* holds other bytes", done.out)
     assert "affects intents:1, minilm:2" in done.out
     assert "try: headstock verify --repair" in done.out
     quiet = run("verify", "--format", "quiet")

@@ -33,9 +33,7 @@ def by_enumeration(log_probs: np.ndarray) -> dict[str, float]:
     found: dict[str, float] = {}
     for path in itertools.product(range(classes), repeat=frames):
         text = "".join(ALPHABET[i] for i in collapse(path, classes - 1))
-        found[text] = found.get(text, 0.0) + math.exp(
-            sum(log_probs[t, label] for t, label in enumerate(path))
-        )
+        found[text] = found.get(text, 0.0) + math.exp(sum(log_probs[t, label] for t, label in enumerate(path)))
     return found
 
 
@@ -93,9 +91,7 @@ def test_nothing_heard_is_an_empty_text() -> None:
         (np.zeros((4, 4)), {"width": 2, "count": 3}, "count 3"),
     ],
 )
-def test_what_cannot_be_decoded_is_refused(
-    log_probs: np.ndarray, options: dict[str, Any], expected: str
-) -> None:
+def test_what_cannot_be_decoded_is_refused(log_probs: np.ndarray, options: dict[str, Any], expected: str) -> None:
     with pytest.raises(InvalidInput, match=expected):
         beam_search(log_probs, ALPHABET, **options)
 
@@ -174,9 +170,7 @@ def test_an_n_gram_model_scores_words_in_their_context(tmp_path: Path) -> None:
         KenlmScorer(tmp_path / "none.arpa")
 
 
-def test_a_missing_n_gram_library_says_what_to_install(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_a_missing_n_gram_library_says_what_to_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(sys.modules, "kenlm", None)
     with pytest.raises(FailedPrecondition, match="pip install kenlm"):
         KenlmScorer(tmp_path / "tiny.arpa")

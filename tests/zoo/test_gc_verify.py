@@ -172,9 +172,7 @@ def test_a_lease_can_keep_a_blob_by_itself(catalogue: Catalogue) -> None:
     assert catalogue.gc().blobs == ()
 
 
-def test_an_expired_lease_keeps_nothing_and_cannot_be_renewed(
-    catalogue: Catalogue, settings: Settings
-) -> None:
+def test_an_expired_lease_keeps_nothing_and_cannot_be_renewed(catalogue: Catalogue, settings: Settings) -> None:
     lease = catalogue.lease("server", [add_backbone(catalogue).subject], 60)
     catalogue.remove("minilm")
     edit(settings, "UPDATE leases SET expires_at = ?", time.time() - 1)
@@ -217,9 +215,7 @@ def test_an_old_stray_that_a_writer_puts_again_counts_as_its_own(catalogue: Cata
     assert catalogue.gc().blobs == (blob,)
 
 
-def test_a_blob_that_is_put_again_while_gc_deletes_stays(
-    catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_blob_that_is_put_again_while_gc_deletes_stays(catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch) -> None:
     data = b"an old stray that somebody wants again this very moment"
     blob = catalogue.store.put_bytes(data)
     age_blobs(catalogue)
@@ -237,9 +233,7 @@ def test_a_blob_that_is_put_again_while_gc_deletes_stays(
     assert catalogue.store.read_bytes(blob) == data
 
 
-def test_a_writer_that_died_protects_its_blobs_only_for_so_long(
-    catalogue: Catalogue, settings: Settings
-) -> None:
+def test_a_writer_that_died_protects_its_blobs_only_for_so_long(catalogue: Catalogue, settings: Settings) -> None:
     with catalogue.writing("killed"):
         blob = catalogue.store.put_bytes(b"half a pull")
         assert catalogue.gc().blobs == ()
@@ -249,9 +243,7 @@ def test_a_writer_that_died_protects_its_blobs_only_for_so_long(
         assert catalogue.gc().blobs == (blob,)
 
 
-def test_a_long_writer_renews_its_lease_by_itself(
-    catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_long_writer_renews_its_lease_by_itself(catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch) -> None:
     def expiry() -> float:
         with catalogue._database.read() as connection:
             return float(connection.exec_driver_sql("SELECT expires_at FROM leases").scalar_one())

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import sqlite3
 import subprocess
 import sys
-import time
 from collections.abc import Callable
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,13 +12,11 @@ import pytest
 
 from headstock.backbone.pull import pull
 from headstock.catalogue import Catalogue
-from headstock.catalogue.listing import Query, listing, read_catalogue
 from headstock.cli.main import main
-from headstock.digest import Digest, digest_json
+from headstock.digest import Digest
 from headstock.errors import FailedPrecondition, InvalidInput, LicenceRefused
 from headstock.hookspecs import LicenceRecord
 from headstock.licences import verdict
-from headstock.licences.column import verdict_column
 from headstock.licences.decisions import conclude
 from headstock.licences.enforcement import check_fine_tune, promote
 from headstock.names import Reference
@@ -373,47 +367,3 @@ def test_list_on_a_warm_cache_imports_nothing_that_judges(home: Path) -> None:
         for _ in range(2)
     ]
     assert outputs[1].splitlines()[-1] == "imported []"
-
-
-def copy_model(connection: sqlite3.Connection, count: int) -> None:
-    """Copies of model `flowers` under other names and digests, each with a head of its own."""
-    (text,) = connection.execute(
-        "SELECT identity FROM artefacts JOIN versions ON subject = digest WHERE name = 'flowers'"
-    ).fetchone()
-    identity = json.loads(text)
-    (head_text,) = connection.execute("SELECT identity FROM artefacts WHERE digest = ?", [identity["head"]]).fetchone()
-    for number in range(count):
-        head = {**json.loads(head_text), "copy": number}
-        model = {**identity, "head": digest_json(head)}
-        for kind, made in (("head", head), ("model", model)):
-            row = (digest_json(made), kind, json.dumps(made), False, "2026-01-01T00:00:00Z")
-            connection.execute("INSERT INTO artefacts VALUES (?, ?, ?, ?, ?)", row)
-        edge = (model["head"], "head_on", identity["backbone"], "")
-        connection.execute("INSERT INTO edges VALUES (?, ?, ?, ?)", edge)
-        entry = (f"copy{number}", "model", 2, "2026-01-01T00:00:00Z")
-        connection.execute("INSERT INTO entries VALUES (?, ?, ?, ?)", entry)
-        version = (entry[0], 1, "model", digest_json(model), identity["backbone"], entry[3], "{}")
-        connection.execute("INSERT INTO versions VALUES (?, ?, ?, ?, ?, ?, ?)", version)
-
-
-def test_a_thousand_models_with_verdicts_list_within_a_fifth_more_than_without(home: Path) -> None:
-    """On a warm cache, in one process, the smaller of alternating runs."""
-    settings = Settings.from_environment()
-    path = settings.sqlite_path
-    assert path is not None
-    # Written past the catalogue: publishing a thousand versions durably takes longer than all other tests here.
-    with closing(sqlite3.connect(path)) as connection, connection:
-        copy_model(connection, 1000)
-
-    def column(query: Query) -> object:
-        return listing(query), verdict_column(settings, query)
-
-    assert len(read_catalogue(settings, lambda query: verdict_column(settings, query)) or ()) == 1002
-    ways: dict[str, Callable[[Query], object]] = {"without": listing, "with": column}
-    best = dict.fromkeys(ways, float("inf"))
-    for _ in range(5):
-        for name, read in ways.items():
-            began = time.process_time()
-            read_catalogue(settings, read)
-            best[name] = min(best[name], time.process_time() - began)
-    assert best["with"] <= 1.2 * best["without"]

@@ -354,9 +354,7 @@ def test_a_parent_known_from_elsewhere_is_known() -> None:
     lineage.backbone("llama-base", tag="llama3.1")
 
     assert ask(lineage, "child", COMMERCIAL).value == "allow"
-    assert "display" in duties(ask(lineage, "other", COMMERCIAL)), (
-        "what hf:test/llama-base says was read once"
-    )
+    assert "display" in duties(ask(lineage, "other", COMMERCIAL)), "what hf:test/llama-base says was read once"
 
 
 @pytest.mark.parametrize(
@@ -369,9 +367,7 @@ def test_a_parent_known_from_elsewhere_is_known() -> None:
         ("llama3.1", "allow", "allow"),
     ],
 )
-def test_what_passes_along_distillation_is_what_the_text_reaches(
-    teacher: str, commercial: str, research: str
-) -> None:
+def test_what_passes_along_distillation_is_what_the_text_reaches(teacher: str, commercial: str, research: str) -> None:
     lineage = Lineage()
     lineage.backbone("teacher", tag=teacher)
     lineage.backbone("student", tag="mit")

@@ -27,9 +27,7 @@ def catalogue(tmp_path: Path) -> Iterator[Catalogue]:
         backbone = opened.publish(backbone_publication(opened.store, "wav2vec2", licences=licences))
         opened.publish(model_publication(opened.store, "intents", backbone.subject))
         other = opened.publish(
-            backbone_publication(
-                opened.store, "llama", seed=1, licences=[("LicenseRef-headstock-llama-3", "card")]
-            )
+            backbone_publication(opened.store, "llama", seed=1, licences=[("LicenseRef-headstock-llama-3", "card")])
         )
         conclude(opened, other.subject, "LicenseRef-headstock-llama-3.1 AND OpenMDW-1.0", "for the test")
         yield opened
@@ -67,9 +65,7 @@ def test_every_component_has_one_declared_and_one_concluded_licence(catalogue: C
 def test_a_decision_is_the_concluded_licence(catalogue: Catalogue) -> None:
     declared, concluded = (
         choice["license"]
-        for choice in bom(read_facts(catalogue), catalogue.newest("llama"))["metadata"]["component"][
-            "licenses"
-        ]
+        for choice in bom(read_facts(catalogue), catalogue.newest("llama"))["metadata"]["component"]["licenses"]
     )
 
     assert declared["name"] == "LicenseRef-headstock-llama-3"
@@ -80,9 +76,7 @@ def test_the_bom_covers_the_lineage_with_data_metrics_and_what_nobody_stated(cat
     document = bom(read_facts(catalogue), catalogue.newest("intents"))
     model = document["metadata"]["component"]
 
-    kinds = {
-        p["value"] for c in components(document) for p in c["properties"] if p["name"] == "headstock:kind"
-    }
+    kinds = {p["value"] for c in components(document) for p in c["properties"] if p["name"] == "headstock:kind"}
     assert kinds == {"model", "head", "backbone", "dataset", "source"}
     (dataset,) = model["modelCard"]["modelParameters"]["datasets"]
     assert dataset["ref"] in {c["bom-ref"] for c in components(document) if c["type"] == "data"}

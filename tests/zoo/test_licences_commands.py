@@ -67,14 +67,11 @@ def publish_backbone(
     catalogue: Catalogue, name: str, *licences: tuple[str, str], seed: int = 0, text: str = ""
 ) -> Digest:
     """A backbone with statements, and a licence text of its own if given."""
-    publication = backbone_publication(
-        catalogue.store, name, seed=seed, family=f"family{seed}", licences=licences
-    )
+    publication = backbone_publication(catalogue.store, name, seed=seed, family=f"family{seed}", licences=licences)
     if text:
         blob = catalogue.store.put_bytes(text.encode())
         artefacts = [
-            replace(a, files={**a.files, "licence": blob}) if a.kind == "backbone" else a
-            for a in publication.artefacts
+            replace(a, files={**a.files, "licence": blob}) if a.kind == "backbone" else a for a in publication.artefacts
         ]
         publication = replace(publication, artefacts=artefacts)
     return catalogue.publish(publication).subject
@@ -99,9 +96,7 @@ def add(catalogue: Catalogue, onto: str, artefacts: list[Artefact], *more: Edge 
 def filled(catalogue: Catalogue) -> Catalogue:
     """An NC backbone with a model on it, and an Apache one with another."""
     nc = publish_backbone(catalogue, "dino", ("CC-BY-NC-4.0", "hub-tag"), seed=1)
-    free = publish_backbone(
-        catalogue, "bert", ("Apache-2.0", "card"), ("MIT", "licence-file"), seed=2, text=TEXT
-    )
+    free = publish_backbone(catalogue, "bert", ("Apache-2.0", "card"), ("MIT", "licence-file"), seed=2, text=TEXT)
     catalogue.publish(model_publication(catalogue.store, "flowers", nc, seed=1))
     catalogue.publish(model_publication(catalogue.store, "intents", free, seed=2))
     return catalogue
@@ -114,9 +109,7 @@ def test_why_prints_the_verdict_the_tree_and_the_proof_id(filled: Catalogue, run
     assert done.code == 1
     lines = done.out.splitlines()
     assert lines[0] == "flowers: serve for commercial use to public"
-    assert lines[1] == (
-        "deny (refuse): backbone family1: CC-BY-NC-4.0: non-commercial, and the purpose is commercial"
-    )
+    assert lines[1] == ("deny (refuse): backbone family1: CC-BY-NC-4.0: non-commercial, and the purpose is commercial")
     assert "deny       composed_of backbone family1: CC-BY-NC-4.0" in lines
     assert "             because CC-BY-NC-4.0: non-commercial, and the purpose is commercial" in lines
     assert lines[-1].startswith("proof sha256:")
@@ -136,9 +129,7 @@ def test_why_as_json_holds_a_proof_that_replays(filled: Catalogue, run: Run) -> 
     assert {duty["licence"] for duty in record["duties"]} == {"Apache-2.0", "MIT"}
 
 
-def test_why_follows_the_policy_file_of_the_installation(
-    filled: Catalogue, run: Run, settings: Settings
-) -> None:
+def test_why_follows_the_policy_file_of_the_installation(filled: Catalogue, run: Run, settings: Settings) -> None:
     assert run("licence", "why", "flowers", "--format", "quiet").out == "unknown\n"
     (settings.home / "policy.toml").write_text('[stances]\ninternal_use = "non-commercial"\n')
     assert run("licence", "why", "flowers", "--format", "quiet").out == "allow\n"
@@ -186,9 +177,7 @@ def test_a_decision_counts_is_in_the_audit_log_and_can_be_withdrawn(catalogue: C
         ("Beerware", "there is no licence record 'Beerware'"),
     ],
 )
-def test_only_a_licence_with_a_record_can_be_concluded(
-    filled: Catalogue, run: Run, licence: str, said: str
-) -> None:
+def test_only_a_licence_with_a_record_can_be_concluded(filled: Catalogue, run: Run, licence: str, said: str) -> None:
     before = filled.events(1)[0].id
     done = run("licence", "conclude", "bert", "--as", licence, "--reason", "x")
 
@@ -203,9 +192,7 @@ def test_a_decision_needs_a_reason(filled: Catalogue, run: Run) -> None:
 
 
 def test_a_model_s_training_data_is_concluded_through_the_model(filled: Catalogue, run: Run) -> None:
-    done = run(
-        "licence", "conclude", "intents", "--part", "dataset", "--as", "cc-by-nc-4.0", "--reason", "site"
-    )
+    done = run("licence", "conclude", "intents", "--part", "dataset", "--as", "cc-by-nc-4.0", "--reason", "site")
 
     assert done.out.startswith("dataset tickets.csv: concluded CC-BY-NC-4.0")
     page = run("licence", "why", "intents", "--purpose", "commercial").out
@@ -218,9 +205,7 @@ def test_a_changed_decision_is_noticed_before_it_counts(filled: Catalogue, setti
     engine = sa.create_engine(settings.catalogue_url)
     with engine.begin() as connection:
         connection.execute(
-            sa.text(
-                "UPDATE events SET detail = replace(detail, 'CC-BY-NC-4.0', 'MIT') WHERE action = 'conclude'"
-            )
+            sa.text("UPDATE events SET detail = replace(detail, 'CC-BY-NC-4.0', 'MIT') WHERE action = 'conclude'")
         )
     engine.dispose()
 
@@ -251,9 +236,7 @@ def test_audit_log_lists_what_happened(filled: Catalogue, run: Run) -> None:
 
 
 # ---------------------------------------------------------------------------------------------- compare
-def test_diff_policy_lists_what_another_policy_would_change(
-    filled: Catalogue, run: Run, tmp_path: Path
-) -> None:
+def test_diff_policy_lists_what_another_policy_would_change(filled: Catalogue, run: Run, tmp_path: Path) -> None:
     strict = tmp_path / "strict.toml"
     strict.write_text('[context]\npurpose = "commercial"\n')
 
@@ -266,9 +249,7 @@ def test_diff_policy_lists_what_another_policy_would_change(
     assert "nothing changes" in run("licence", "diff-policy", "default", "current").err
 
 
-def test_affects_lists_every_version_on_a_backbone_and_what_if_it_were_relicensed(
-    filled: Catalogue, run: Run
-) -> None:
+def test_affects_lists_every_version_on_a_backbone_and_what_if_it_were_relicensed(filled: Catalogue, run: Run) -> None:
     use = ("--purpose", "commercial", "--format", "json")
 
     now = json.loads(run("licence", "affects", "dino", *use).out)
@@ -327,9 +308,7 @@ def test_notice_is_complete_over_the_lineage(filled: Catalogue, run: Run) -> Non
         for relation, name in names.items()
     }
     edges = [Edge(backbone, r, a.digest) for r, a in artefacts.items()]  # type: ignore[arg-type]
-    statements = [
-        Evidence(a.digest, "licence", "BSD-3-Clause", "card", "hf:org/x@1") for a in artefacts.values()
-    ]
+    statements = [Evidence(a.digest, "licence", "BSD-3-Clause", "card", "hf:org/x@1") for a in artefacts.values()]
     add(filled, "bert", list(artefacts.values()), *edges, *statements)
 
     document = run("notice", "intents").out
@@ -398,9 +377,7 @@ def test_drift_reports_a_changed_tag_and_changes_no_verdict(
     assert (verdict(catalogue, catalogue.newest("dino").subject), catalogue.generation()) == before
 
 
-def test_an_accepted_drift_changes_the_verdict(
-    catalogue: Catalogue, run: Run, hub: LocalHub, tmp_path: Path
-) -> None:
+def test_an_accepted_drift_changes_the_verdict(catalogue: Catalogue, run: Run, hub: LocalHub, tmp_path: Path) -> None:
     publish_backbone(catalogue, "dino", ("CC-BY-NC-4.0", "hub-tag"), seed=1)
     hub.repositories["org/family1"] = Repository(tmp_path, card_data={"license": "apache-2.0"})
     commercial = ("licence", "why", "dino", "--purpose", "commercial", "--format", "quiet")
@@ -414,9 +391,7 @@ def test_an_accepted_drift_changes_the_verdict(
     assert run(*commercial).out == "allow\n"
 
 
-def test_a_hub_that_does_not_answer_is_reported_not_raised(
-    catalogue: Catalogue, run: Run, hub: LocalHub
-) -> None:
+def test_a_hub_that_does_not_answer_is_reported_not_raised(catalogue: Catalogue, run: Run, hub: LocalHub) -> None:
     publish_backbone(catalogue, "dino", ("MIT", "hub-tag"), seed=1)
 
     done = run("licence", "drift", "--format", "json")

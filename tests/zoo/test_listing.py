@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import sqlite3
 import subprocess
 import sys
-import sysconfig
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -60,9 +58,7 @@ def test_without_a_catalogue_the_list_is_empty_and_nothing_is_created(settings: 
     assert not settings.home.exists()
 
 
-def test_a_listing_tells_what_stands_on_what_and_what_it_weighs(
-    catalogue: Catalogue, settings: Settings
-) -> None:
+def test_a_listing_tells_what_stands_on_what_and_what_it_weighs(catalogue: Catalogue, settings: Settings) -> None:
     backbone = catalogue.publish(backbone_publication(catalogue.store, "minilm"))
     model = add_model(catalogue, "intents", backbone)
     catalogue.promote("intents", 1)
@@ -118,9 +114,7 @@ def test_versions_are_listed_newest_first(catalogue: Catalogue, settings: Settin
     assert [item.newest for item in listings] == [True] + [False] * 10
 
 
-def test_all_declared_licences_are_shown_where_sources_conflict(
-    catalogue: Catalogue, settings: Settings
-) -> None:
+def test_all_declared_licences_are_shown_where_sources_conflict(catalogue: Catalogue, settings: Settings) -> None:
     stated = [
         ("MIT", "package-metadata"),
         ("Apache-2.0", "card"),
@@ -210,9 +204,7 @@ def test_a_newer_database_is_refused(settings: Settings, monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize("statement", ["UPDATE artefacts SET identity = '{'", "DROP TABLE evidence"])
-def test_a_damaged_database_is_one_clear_error(
-    catalogue: Catalogue, settings: Settings, statement: str
-) -> None:
+def test_a_damaged_database_is_one_clear_error(catalogue: Catalogue, settings: Settings, statement: str) -> None:
     catalogue.publish(backbone_publication(catalogue.store, "minilm"))
     assert settings.sqlite_path is not None
     raw = sqlite3.connect(settings.sqlite_path)
@@ -253,45 +245,6 @@ def test_listing_imports_nothing_heavy(catalogue: Catalogue, settings: Settings)
     )
     environment = {"HEADSTOCK_HOME": str(settings.home), "PATH": ""}
 
-    done = subprocess.run(
-        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
-    )
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
 
     assert done.stdout.splitlines() == ["minilm:1", "[]"]
-
-
-CHILD_SECONDS = """
-import json, resource, subprocess, sys
-costs = []
-for command in json.loads(sys.argv[1]):
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    for _ in range(3):
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    costs.append((after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime) / 3)
-print(json.dumps(costs))
-"""
-
-
-def test_listing_costs_less_than_hf_version(catalogue: Catalogue, settings: Settings) -> None:
-    scripts = Path(sysconfig.get_path("scripts"))
-    if not (scripts / "hf").is_file() or not (scripts / "headstock").is_file():
-        pytest.skip("needs the installed commands 'headstock' and 'hf'")
-    backbone = catalogue.publish(backbone_publication(catalogue.store, "minilm"))
-    for seed in range(50):
-        add_model(catalogue, f"model-{seed}", backbone, seed)
-    commands = [[str(scripts / "headstock"), "list"], [str(scripts / "hf"), "version"]]
-    environment = {"HEADSTOCK_HOME": str(settings.home), "PATH": "", "HOME": str(settings.home)}
-
-    done = subprocess.run(
-        [sys.executable, "-c", CHILD_SECONDS, json.dumps(commands)],
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-
-    ours, theirs = json.loads(done.stdout)
-    assert ours <= theirs, (
-        f"headstock list took {ours * 1000:.0f} ms of CPU, hf version {theirs * 1000:.0f} ms"
-    )

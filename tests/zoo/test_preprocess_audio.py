@@ -53,9 +53,7 @@ def test_wav_and_flac_give_the_same_samples(form: str) -> None:
     assert np.array_equal(read(written(sound, form=form)), sound.astype(np.float32) / 32768)
 
 
-@pytest.mark.parametrize(
-    "subtype, error", [("PCM_24", 1e-6), ("FLOAT", 0.0), ("DOUBLE", 0.0), ("ULAW", 0.03)]
-)
+@pytest.mark.parametrize("subtype, error", [("PCM_24", 1e-6), ("FLOAT", 0.0), ("DOUBLE", 0.0), ("ULAW", 0.03)])
 def test_encodings_decode_to_their_precision(subtype: str, error: float) -> None:
     sound = voice(0.2)
     assert np.abs(read(written(sound, subtype=subtype)) - sound).max() <= error
@@ -245,9 +243,7 @@ def test_a_missing_tensor_is_named() -> None:
 
 # ---------------------------------------------------------------------------------------------- cepstra
 def test_a_tail_makes_one_more_frame_or_none() -> None:
-    frames = [
-        Mfcc(MfccOptions(tail=tail)).frames(n) for tail in ("pad", "drop") for n in (1, 512, 513, 832, 833)
-    ]
+    frames = [Mfcc(MfccOptions(tail=tail)).frames(n) for tail in ("pad", "drop") for n in (1, 512, 513, 832, 833)]
     assert frames == [1, 2, 2, 3, 3, 0, 1, 1, 2, 2]
 
 
@@ -263,9 +259,7 @@ def test_a_steady_tone_rises_where_it_sounds() -> None:
     options = MfccOptions(coefficients=40)
     time = np.arange(RATE) / RATE
     for hertz, low, high in ((300, 4, 7), (3000, 25, 28)):
-        coefficients = Mfcc(options)(np.sin(2 * np.pi * hertz * time).astype(np.float32))[10].astype(
-            np.float64
-        )
+        coefficients = Mfcc(options)(np.sin(2 * np.pi * hertz * time).astype(np.float32))[10].astype(np.float64)
         coefficients[0] /= 2
         n = np.arange(40)
         channels = np.cos(np.pi / 40 * np.outer(n + 0.5, n)) @ coefficients
@@ -288,9 +282,7 @@ def test_a_steady_tone_rises_where_it_sounds() -> None:
         ("mfcc", {"mfcc": {}}, "coefficients"),
     ],
 )
-def test_a_bad_spec_is_refused_and_names_the_option(
-    kind: str, changes: Mapping[str, Any], expected: str
-) -> None:
+def test_a_bad_spec_is_refused_and_names_the_option(kind: str, changes: Mapping[str, Any], expected: str) -> None:
     good = WAVEFORM if kind == "waveform" else MFCC
     with pytest.raises(InvalidInput, match=expected):
         open_preprocessor(PreprocessSpec(kind, {**good, **changes}, {}), {})

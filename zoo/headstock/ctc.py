@@ -79,9 +79,7 @@ def beam_search(
     """
     _check(log_probs, alphabet)
     if not 1 <= width <= MAX_WIDTH or not 1 <= count <= width:
-        raise InvalidInput(
-            f"beam width {width} and count {count}; expected 1 <= count <= width <= {MAX_WIDTH}"
-        )
+        raise InvalidInput(f"beam width {width} and count {count}; expected 1 <= count <= width <= {MAX_WIDTH}")
     if scorer is not None and " " not in alphabet:
         raise InvalidInput("a word scorer needs a space in the alphabet; without one there are no words")
     prefixes = _Prefixes(alphabet, scorer)
@@ -206,9 +204,7 @@ def _advance(beam: _Beam, row: Doubles, frame: int, width: int, prefixes: _Prefi
         return beam
     sources, labels = np.divmod(new, blank)
     parents = beam.nodes[sources]
-    nodes = [
-        prefixes.child(p, label, frame) for p, label in zip(parents.tolist(), labels.tolist(), strict=True)
-    ]
+    nodes = [prefixes.child(p, label, frame) for p, label in zip(parents.tolist(), labels.tolist(), strict=True)]
     return _Beam(
         np.concatenate([beam.nodes[stay], np.array(nodes, np.int64)]),
         np.concatenate([beam.parents[stay], parents]),

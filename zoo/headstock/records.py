@@ -149,9 +149,7 @@ class BackboneIdentity:
                 return tap
         from headstock.errors import NotFound
 
-        raise NotFound(
-            f"this {self.family} backbone has no tap {name!r}; it has {[t.name for t in self.taps]}"
-        )
+        raise NotFound(f"this {self.family} backbone has no tap {name!r}; it has {[t.name for t in self.taps]}")
 
 
 def _tap_to_json(tap: Tap) -> dict[str, Any]:
@@ -228,9 +226,7 @@ class Artefact:
     `licence`, `card` where the source had them; heads have `parameters`; models have `recipe` and `report`."""
 
 
-def artefact_of(
-    kind: Kind, identity: Mapping[str, Any], files: Mapping[str, Digest] | None = None
-) -> Artefact:
+def artefact_of(kind: Kind, identity: Mapping[str, Any], files: Mapping[str, Digest] | None = None) -> Artefact:
     """An artefact whose digest is taken of its identity."""
     return Artefact(digest_json(identity), kind, identity, files or {})
 

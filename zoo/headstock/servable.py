@@ -44,9 +44,13 @@ class ServableBackbone:
     def require_shared(self) -> None:
         """Raise `FailedPrecondition` unless the isolation certificate admits this backbone to shared batches."""
         if self.certificate is None or not self.certificate.shared:
-            seen = "has no isolation certificate" if self.certificate is None else (
-                f"moved a row by {self.certificate.measured:.3g} when its neighbours changed "
-                f"(allowed {self.certificate.tolerance:.3g})"
+            seen = (
+                "has no isolation certificate"
+                if self.certificate is None
+                else (
+                    f"moved a row by {self.certificate.measured:.3g} when its neighbours changed "
+                    f"(allowed {self.certificate.tolerance:.3g})"
+                )
             )
             raise FailedPrecondition(
                 f"backbone {short(self.digest)} may not serve shared batches: it {seen}",

@@ -52,9 +52,7 @@ def constructed(
     # transformers checks a configuration in many places and raises as many types.
     except Exception as error:
         reason = str(error).strip().partition("\n")[0]
-        raise InvalidInput(
-            f"config.json of {what!r} describes no network: {type(error).__name__}: {reason}"
-        ) from error
+        raise InvalidInput(f"config.json of {what!r} describes no network: {type(error).__name__}: {reason}") from error
     backbone.tap_shapes = {name: tuple(tensor.shape[1:]) for name, tensor in taps.items()}
     return backbone
 

@@ -49,9 +49,7 @@ class ImageFamily(BackboneFamily):
         return self.build(files, self.architecture(files), ImageOptions.parse(self.preprocess(files).options))
 
     @abstractmethod
-    def build(
-        self, files: SourceFiles, architecture: Mapping[str, Any], options: ImageOptions
-    ) -> ImageBackbone:
+    def build(self, files: SourceFiles, architecture: Mapping[str, Any], options: ImageOptions) -> ImageBackbone:
         """The network in eval mode, filled strictly from the source's weights."""
 
     def architecture(self, files: SourceFiles) -> Mapping[str, Any]:
@@ -65,9 +63,7 @@ class ImageFamily(BackboneFamily):
 
     def taps(self, module: torch.nn.Module) -> Sequence[Tap]:
         """`pooled` [n, d], `feature_map` [n, h, w, d] and what else the family has; channels last."""
-        return tuple(
-            Tap(name, (-1, *shape)) for name, shape in cast("ImageBackbone", module).tap_shapes.items()
-        )
+        return tuple(Tap(name, (-1, *shape)) for name, shape in cast("ImageBackbone", module).tap_shapes.items())
 
     def inputs(self, module: torch.nn.Module) -> Sequence[TensorSpec]:
         """`pixel_values` FP32 [n, channels, height, width]."""

@@ -62,9 +62,7 @@ def transformers_preprocess(files: SourceFiles, *, channels: int, assumed: str) 
     settings |= _DEFAULTS[name]
     settings |= {key: value for key, value in stated.items() if value is not None}
     if not settings["do_resize"] or settings.get("do_pad"):
-        raise Unsupported(
-            f"{files.spec!r} has an image processor that does not resize, or pads; expected a fixed size"
-        )
+        raise Unsupported(f"{files.spec!r} has an image processor that does not resize, or pads; expected a fixed size")
     size, crop = _crop_pct_geometry(settings) if name == "ConvNext" else _geometry(settings)
     mean, std = _normalisation(settings)
     return _spec(
@@ -84,9 +82,7 @@ def timm_preprocess(files: SourceFiles) -> PreprocessSpec:
     """The spec that `pretrained_cfg` of a timm config.json describes. Raises `InvalidInput` or `Unsupported`."""
     config = files.config.get("pretrained_cfg")
     if not isinstance(config, Mapping):
-        raise InvalidInput(
-            f"config.json of {files.spec!r} has no 'pretrained_cfg', which says how pictures are cut"
-        )
+        raise InvalidInput(f"config.json of {files.spec!r} has no 'pretrained_cfg', which says how pictures are cut")
     needed = ("input_size", "crop_pct", "interpolation", "mean", "std")
     missing = [key for key in needed if key not in config]
     if missing:
@@ -142,9 +138,7 @@ def _crop_pct_geometry(settings: Mapping[str, Any]) -> tuple[Any, Any]:
     size = settings["size"]
     edge = size.get("shortest_edge") if isinstance(size, Mapping) else size
     if not isinstance(edge, int) or settings.get("do_center_crop"):
-        raise Unsupported(
-            f"image processor ConvNext with size {size!r} or a second crop; expected a shortest edge"
-        )
+        raise Unsupported(f"image processor ConvNext with size {size!r} or a second crop; expected a shortest edge")
     if edge >= 384:
         return {"height": edge, "width": edge}, None
     return {"shortest_edge": int(edge / settings["crop_pct"])}, [edge, edge]
@@ -169,9 +163,7 @@ def _normalisation(settings: Mapping[str, Any]) -> tuple[list[float], list[float
 
 def _interpolation(resample: Any, files: SourceFiles) -> str:
     if resample not in _FILTERS:
-        raise InvalidInput(
-            f"{PROCESSOR} of {files.spec!r} has resample {resample!r}; expected one of {_FILTERS}"
-        )
+        raise InvalidInput(f"{PROCESSOR} of {files.spec!r} has resample {resample!r}; expected one of {_FILTERS}")
     return _FILTERS[resample]
 
 

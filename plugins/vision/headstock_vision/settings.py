@@ -16,9 +16,7 @@ def canonical(files: SourceFiles, published: Mapping[str, Any]) -> dict[str, Any
     Values keep the type of the published ones: int, float, str, bool, or list of int. Raises `InvalidInput`.
     """
     check_config(files.config)
-    return {
-        key: _typed(key, files.config.get(key, default), default, files) for key, default in published.items()
-    }
+    return {key: _typed(key, files.config.get(key, default), default, files) for key, default in published.items()}
 
 
 def _typed(key: str, value: Any, default: Any, files: SourceFiles) -> Any:

@@ -126,9 +126,7 @@ def _decoded(reader: MediaReader, samples: Sequence[bytes], limits: Limits) -> l
 
 def _check_spec(tensor: InputTensor, spec: TensorSpec) -> None:
     if tensor.datatype != spec.datatype:
-        raise InvalidInput(
-            f"input {tensor.name!r} has datatype {tensor.datatype!r}; expected {spec.datatype}"
-        )
+        raise InvalidInput(f"input {tensor.name!r} has datatype {tensor.datatype!r}; expected {spec.datatype}")
     fits = len(tensor.shape) == len(spec.shape) and all(
         want in (-1, got) for got, want in zip(tensor.shape, spec.shape, strict=True)
     )

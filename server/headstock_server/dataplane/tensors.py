@@ -36,9 +36,7 @@ def element_count(name: str, shape: Sequence[int]) -> int:
     """Elements of a shape; Python integers, because numpy's product of [2**32, 2**32] is 0."""
     for size in shape:
         if size < 0:
-            raise InvalidInput(
-                f"input {name[:80]!r} has shape {list(shape)[:16]}; expected sizes of 0 or more"
-            )
+            raise InvalidInput(f"input {name[:80]!r} has shape {list(shape)[:16]}; expected sizes of 0 or more")
     return math.prod(shape)
 
 
@@ -76,9 +74,7 @@ def decode_bytes(name: str, count: int, raw: bytes) -> list[bytes]:
     for index in range(count):
         start = at + _LENGTH.size
         if start > end:
-            raise InvalidInput(
-                f"input {name[:80]!r} ends at byte {end}, before the length of element {index}"
-            )
+            raise InvalidInput(f"input {name[:80]!r} ends at byte {end}, before the length of element {index}")
         at = start + _LENGTH.unpack_from(raw, start - _LENGTH.size)[0]
         if at > end:
             raise InvalidInput(
@@ -86,9 +82,7 @@ def decode_bytes(name: str, count: int, raw: bytes) -> list[bytes]:
             )
         elements.append(raw[start:at])
     if at != end:
-        raise InvalidInput(
-            f"input {name[:80]!r} holds {end} bytes; its {count} BYTES elements end at byte {at}"
-        )
+        raise InvalidInput(f"input {name[:80]!r} holds {end} bytes; its {count} BYTES elements end at byte {at}")
     return elements
 
 

@@ -27,9 +27,7 @@ class LoadedBackbone:
         self._graph = Graph(servable.graph, device=options.device, threads=options.threads)
         self.lane = LaneKey(servable.digest, servable.identity.precision, options.device)
         certificate = servable.certificate
-        self.shared = (
-            certificate is not None and certificate.shared and certificate.provider == self._graph.provider
-        )
+        self.shared = certificate is not None and certificate.shared and certificate.provider == self._graph.provider
         """False if its rows must run alone: no isolation certificate, or not for this execution provider."""
         self.profile = self._profiled(options)
         self.budget = self._budget(options)

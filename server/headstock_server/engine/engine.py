@@ -58,9 +58,7 @@ class Engine:
             )
             return LoadedModel(servable, backbone, group, 0)
         weight, bias = load_linear(servable.parameters)
-        if weight.shape != (head.width, head.out) or not (
-            np.isfinite(weight).all() and np.isfinite(bias).all()
-        ):
+        if weight.shape != (head.width, head.out) or not (np.isfinite(weight).all() and np.isfinite(bias).all()):
             raise Corrupt(
                 f"the head of {servable.version} has weights of shape {list(weight.shape)}; "
                 f"expected finite weights of shape {[head.width, head.out]}",

@@ -96,6 +96,4 @@ class HeadBank:
         return outputs
 
     def __repr__(self) -> str:
-        return (
-            f"HeadBank({self.tap!r}, width={self.width}, out={self.out}, heads={len(self)}/{self.capacity})"
-        )
+        return f"HeadBank({self.tap!r}, width={self.width}, out={self.out}, heads={len(self)}/{self.capacity})"

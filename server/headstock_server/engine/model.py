@@ -36,9 +36,7 @@ class LoadedModel:
         "version",
     )
 
-    def __init__(
-        self, servable: ServableModel, backbone: LoadedBackbone, group: HeadGroup, slot: int
-    ) -> None:
+    def __init__(self, servable: ServableModel, backbone: LoadedBackbone, group: HeadGroup, slot: int) -> None:
         self.version: Version = servable.version
         self.backbone = backbone
         self.head: HeadIdentity = servable.head

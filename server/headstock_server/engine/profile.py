@@ -51,9 +51,7 @@ def assumed(tokens: int | None = None) -> Profile:
     return Profile(tokens or DEFAULT_TOKENS, DEFAULT_TOKEN_NS)
 
 
-def profile(
-    run: Callable[[Sequence[Row]], object], preprocessor: Preprocessor, device: str, seconds: float
-) -> Profile:
+def profile(run: Callable[[Sequence[Row]], object], preprocessor: Preprocessor, device: str, seconds: float) -> Profile:
     """Run `run` on passes of growing size for at most about `seconds`, small ones first, and choose the budget."""
     rows = _sample(preprocessor)
     if rows is None:

@@ -40,16 +40,12 @@ def execute(work: Pass) -> Executed:
         collated = time.monotonic_ns()
         features = work.backbone.infer(feeds, taps)
         if any(len(features[tap]) != len(work.rows) for tap in taps):
-            raise HeadstockError(
-                f"taps have {[len(features[t]) for t in taps]} rows for {len(work.rows)} rows in"
-            )
+            raise HeadstockError(f"taps have {[len(features[t]) for t in taps]} rows for {len(work.rows)} rows in")
         lengths = _lengths(work, features)
     except Exception as error:
         if len(work.rows) > 1:
             return _one_by_one(work, start)
-        return Executed(
-            [_failure(work, 0, "the backbone failed", error)], 0, time.monotonic_ns() - start, padded
-        )
+        return Executed([_failure(work, 0, "the backbone failed", error)], 0, time.monotonic_ns() - start, padded)
     values = _heads(work, features, lengths)
     return Executed(values, collated - start, time.monotonic_ns() - collated, padded)
 
@@ -74,9 +70,7 @@ def _lengths(work: Pass, features: Mapping[str, Floats]) -> Mapping[str, Sequenc
         own = work.backbone.positions(tap, work.rows) if block.ndim > 2 else None
         if own is not None:
             if max(own) > block.shape[1]:
-                raise HeadstockError(
-                    f"tap {tap!r} has {block.shape[1]} positions; a row should have {max(own)}"
-                )
+                raise HeadstockError(f"tap {tap!r} has {block.shape[1]} positions; a row should have {max(own)}")
             lengths[tap] = own
     return lengths
 
@@ -147,16 +141,8 @@ def _alone(work: Pass, group: HeadGroup, features: Floats, i: int) -> Outputs | 
 def _failure(work: Pass, i: int, what: str, cause: Exception | None) -> HeadstockError:
     model = work.tickets[i].model
     # Only our own messages go out: a runtime's may hold paths of this machine.
-    detail = (
-        f": {cause.message}"
-        if isinstance(cause, HeadstockError)
-        else f": {type(cause).__name__}"
-        if cause
-        else ""
-    )
-    error = HeadstockError(
-        f"{model.name}:{model.number}: {what} on row {work.indices[i]} of the request{detail}"
-    )
+    detail = f": {cause.message}" if isinstance(cause, HeadstockError) else f": {type(cause).__name__}" if cause else ""
+    error = HeadstockError(f"{model.name}:{model.number}: {what} on row {work.indices[i]} of the request{detail}")
     error.__cause__ = cause
     return error
 

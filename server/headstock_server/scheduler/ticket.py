@@ -115,18 +115,10 @@ class Ticket:
         return self.remaining == 0
 
     def __repr__(self) -> str:
-        state = (
-            "open"
-            if self.result is None
-            else "failed"
-            if isinstance(self.result, HeadstockError)
-            else "answered"
-        )
+        state = "open" if self.result is None else "failed" if isinstance(self.result, HeadstockError) else "answered"
         return f"Ticket({self.model.name}:{self.model.number}, rows={len(self.rows)}, {state})"
 
 
 def _room(rows: int, values: Outputs) -> Outputs:
     """Where the outputs of that many rows like `values` go."""
-    return (
-        list(values) * rows if isinstance(values, list) else np.empty((rows, *values.shape[1:]), np.float32)
-    )
+    return list(values) * rows if isinstance(values, list) else np.empty((rows, *values.shape[1:]), np.float32)

@@ -19,9 +19,7 @@ def history(connection: sa.Connection, name: str, alias: str) -> list[AliasChang
     return [_change(row) for row in connection.execute(query)]
 
 
-def promote(
-    connection: sa.Connection, actor: str, name: str, number: int, alias: str, reason: str
-) -> AliasChange:
+def promote(connection: sa.Connection, actor: str, name: str, number: int, alias: str, reason: str) -> AliasChange:
     """Point the alias at a version; see `Catalogue.promote`."""
     check_alias(alias)
     entries.exact(connection, name, number)
@@ -97,6 +95,4 @@ def _move(
 
 
 def _change(row: Any) -> AliasChange:
-    return AliasChange(
-        row.name, row.alias, row.number, row.previous, row.at, row.actor, row.reason, row.action
-    )
+    return AliasChange(row.name, row.alias, row.number, row.previous, row.at, row.actor, row.reason, row.action)

@@ -58,9 +58,7 @@ def edges(connection: sa.Connection, child: Digest | None, parent: Digest | None
 def evidence(connection: sa.Connection, subject: Digest) -> list[Evidence]:
     """Every statement about one artefact, in a stable order."""
     table = schema.evidence
-    query = (
-        sa.select(table).where(table.c.subject == subject).order_by(table.c.field, table.c.source, table.c.id)
-    )
+    query = sa.select(table).where(table.c.subject == subject).order_by(table.c.field, table.c.source, table.c.id)
     return [
         Evidence(Digest(row.subject), row.field, row.value, row.source, row.locator, row.raw)
         for row in connection.execute(query)
@@ -85,9 +83,7 @@ def certificate(connection: sa.Connection, backbone: Digest, provider: str | Non
 def write(connection: sa.Connection, artefact: Artefact) -> None:
     """Insert the artefact's record unless it is there; its digest names its content, so that never changes."""
     table = schema.artefacts
-    revived = connection.execute(
-        sa.update(table).where(table.c.digest == artefact.digest).values(erased=False)
-    )
+    revived = connection.execute(sa.update(table).where(table.c.digest == artefact.digest).values(erased=False))
     if revived.rowcount == 0:
         text = canonical_json(artefact.identity).decode()
         row = {"digest": artefact.digest, "kind": artefact.kind, "identity": text, "erased": False}
@@ -136,9 +132,7 @@ def write_certificates(connection: sa.Connection, items: Iterable[Certificate]) 
     """Set the certificate of each backbone and provider; a new measurement replaces the old one."""
     table = schema.certificates
     for item in items:
-        connection.execute(
-            sa.delete(table).where(table.c.backbone == item.backbone, table.c.provider == item.provider)
-        )
+        connection.execute(sa.delete(table).where(table.c.backbone == item.backbone, table.c.provider == item.provider))
         row = {
             "backbone": item.backbone,
             "provider": item.provider,

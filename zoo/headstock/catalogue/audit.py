@@ -21,9 +21,7 @@ def now() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def append(
-    connection: sa.Connection, actor: str, action: str, subject: str, detail: Mapping[str, Any]
-) -> None:
+def append(connection: sa.Connection, actor: str, action: str, subject: str, detail: Mapping[str, Any]) -> None:
     """Add one event. The connection must be a writer's: the chain's head is read and moved."""
     state = connection.execute(sa.select(schema.state)).one()
     record: dict[str, Any] = {

@@ -17,9 +17,7 @@ from headstock.records import PRODUCTION, EntryKind, Version
 
 def to_version(row: Any) -> Version:
     """A row of `versions` as a record."""
-    return Version(
-        row.name, row.number, row.kind, Digest(row.subject), row.created_at, json.loads(row.details)
-    )
+    return Version(row.name, row.number, row.kind, Digest(row.subject), row.created_at, json.loads(row.details))
 
 
 def names(connection: sa.Connection, kind: EntryKind | None) -> list[str]:
@@ -62,9 +60,7 @@ def newest(connection: sa.Connection, name: str) -> Version:
 def exact(connection: sa.Connection, name: str, number: int) -> Version:
     """One version by number; raises `NotFound` with the numbers that exist."""
     table = schema.versions
-    row = connection.execute(
-        sa.select(table).where(table.c.name == name, table.c.number == number)
-    ).one_or_none()
+    row = connection.execute(sa.select(table).where(table.c.name == name, table.c.number == number)).one_or_none()
     if row is None:
         newest(connection, name)
         numbers = [v.number for v in versions(connection, name, None)]
@@ -129,12 +125,8 @@ def check_removal(connection: sa.Connection, name: str, number: int | None) -> l
 
 def _refuse_if_stood_on(connection: sa.Connection, version: Version) -> None:
     table = schema.versions
-    query = sa.select(table.c.name, table.c.number).where(
-        table.c.backbone == version.subject, table.c.kind == "model"
-    )
-    models = [
-        f"{row.name}:{row.number}" for row in connection.execute(query.order_by(table.c.name, table.c.number))
-    ]
+    query = sa.select(table.c.name, table.c.number).where(table.c.backbone == version.subject, table.c.kind == "model")
+    models = [f"{row.name}:{row.number}" for row in connection.execute(query.order_by(table.c.name, table.c.number))]
     if models:
         listed = ", ".join(models[:5]) + (f" and {len(models) - 5} more" if len(models) > 5 else "")
         raise FailedPrecondition(
@@ -163,12 +155,8 @@ def _no_entry(connection: sa.Connection, name: str) -> NotFound:
     known = names(connection, None)
     near = get_close_matches(name, known, n=3)
     if near:
-        return NotFound(
-            f"there is no entry {name!r}; did you mean {' or '.join(map(repr, near))}?", fix=near[0]
-        )
+        return NotFound(f"there is no entry {name!r}; did you mean {' or '.join(map(repr, near))}?", fix=near[0])
     if not known:
-        return NotFound(
-            f"there is no entry {name!r}; the catalogue is empty", fix="headstock pull SOURCE --name NAME"
-        )
+        return NotFound(f"there is no entry {name!r}; the catalogue is empty", fix="headstock pull SOURCE --name NAME")
     listed = ", ".join(known[:8]) + (", ..." if len(known) > 8 else "")
     return NotFound(f"there is no entry {name!r}; there are {listed}", fix="headstock list")

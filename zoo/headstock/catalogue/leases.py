@@ -52,13 +52,9 @@ class Lease:
 
     def _update(self, values: dict[str, object]) -> None:
         with self._database.write(visible=False) as connection:
-            found = connection.execute(
-                sa.update(schema.leases).where(schema.leases.c.id == self.id).values(values)
-            )
+            found = connection.execute(sa.update(schema.leases).where(schema.leases.c.id == self.id).values(values))
             if found.rowcount == 0:
-                raise FailedPrecondition(
-                    f"lease {self.id} has ended", fix="take a new one with Catalogue.lease"
-                )
+                raise FailedPrecondition(f"lease {self.id} has ended", fix="take a new one with Catalogue.lease")
 
 
 def grant(
@@ -85,9 +81,7 @@ def writing(database: Database, owner: str) -> Iterator[None]:
     """A write lease that a background thread renews until the block ends."""
     lease = grant(database, owner, "write", [], WRITE_SECONDS)
     done = threading.Event()
-    keeper = threading.Thread(
-        target=_keep, args=(lease, done), name=f"headstock-lease-{owner[:32]}", daemon=True
-    )
+    keeper = threading.Thread(target=_keep, args=(lease, done), name=f"headstock-lease-{owner[:32]}", daemon=True)
     keeper.start()
     try:
         yield

@@ -41,9 +41,7 @@ def publish(connection: sa.Connection, store: BlobStore, actor: str, publication
             for role, blob in named[artefact.digest].items()
             if _replaces(store, artefact, current.get(role), blob[0])
         }
-        replaced |= {
-            f"{role} of {short(artefact.digest)}": b for role, (b, _) in wanted.items() if role in current
-        }
+        replaced |= {f"{role} of {short(artefact.digest)}": b for role, (b, _) in wanted.items() if role in current}
         artefacts.write_files(connection, artefact.digest, wanted, implied=False)
         artefacts.write_files(connection, artefact.digest, implied[artefact.digest], implied=True)
     if replaced:
@@ -61,9 +59,7 @@ class _Check:
         self.publication = publication
         self.new = {a.digest: a for a in publication.artefacts}
         identities = [a.identity for a in publication.artefacts]
-        named = {
-            value for i in identities for key in ("backbone", "head", "adapter") if (value := i.get(key))
-        }
+        named = {value for i in identities for key in ("backbone", "head", "adapter") if (value := i.get(key))}
         named |= {
             publication.subject,
             *(e.parent for e in publication.edges),
@@ -93,9 +89,7 @@ class _Check:
         self._composition(subject)
         for edge in self.publication.edges:
             if edge.relation not in RELATIONS:
-                raise InvalidInput(
-                    f"{edge.relation!r} is not a lineage relation; expected one of {list(RELATIONS)}"
-                )
+                raise InvalidInput(f"{edge.relation!r} is not a lineage relation; expected one of {list(RELATIONS)}")
             self._known(edge.child, f"the child of a {edge.relation!r} edge")
             self._known(edge.parent, f"the parent of a {edge.relation!r} edge")
         for statement in self.publication.evidence:
@@ -111,14 +105,10 @@ class _Check:
                 fix="make artefacts with records.artefact_of",
             )
         if artefact.kind not in get_args(Kind):
-            raise InvalidInput(
-                f"{artefact.kind!r} is not a kind of artefact; expected one of {list(get_args(Kind))}"
-            )
+            raise InvalidInput(f"{artefact.kind!r} is not a kind of artefact; expected one of {list(get_args(Kind))}")
         earlier = self.stored.get(artefact.digest, artefact)
         if earlier.kind != artefact.kind:
-            raise AlreadyExists(
-                f"{short(artefact.digest)} is already known as a {earlier.kind}, not a {artefact.kind}"
-            )
+            raise AlreadyExists(f"{short(artefact.digest)} is already known as a {earlier.kind}, not a {artefact.kind}")
         self._composition(artefact)
 
     def _composition(self, artefact: Artefact) -> None:
@@ -142,9 +132,7 @@ class _Check:
     def _known(self, digest: str, what: str, kind: str | None = None) -> Artefact:
         found = self.known.get(Digest(digest))
         if found is None:
-            raise NotFound(
-                f"{what} names artefact {short(digest)}, which is neither published with it nor known"
-            )
+            raise NotFound(f"{what} names artefact {short(digest)}, which is neither published with it nor known")
         if kind is not None and found.kind != kind:
             raise InvalidInput(f"{what} names {short(digest)} as its {kind}, but that is a {found.kind}")
         if kind is not None and digest in self.erased:
@@ -161,9 +149,7 @@ def _blobs(store: BlobStore, publication: Publication) -> tuple[dict[Digest, _Fi
     implied: dict[Digest, _Files] = {}
     for artefact in publication.artefacts:
         what = f"{artefact.kind} {short(artefact.digest)}"
-        named[artefact.digest] = {
-            role: _sized(store, role, blob, what) for role, blob in artefact.files.items()
-        }
+        named[artefact.digest] = {role: _sized(store, role, blob, what) for role, blob in artefact.files.items()}
         implied[artefact.digest] = {
             role: _sized(store, role, blob, what) for role, blob in _implied(store, artefact).items()
         }
@@ -183,9 +169,7 @@ def _implied(store: BlobStore, artefact: Artefact) -> Mapping[str, Digest]:
 
 def _sized(store: BlobStore, role: str, blob: Digest, what: str) -> tuple[Digest, int]:
     if not store.has(blob):
-        raise NotFound(
-            f"the {role} of {what} is blob {short(blob)}, which is not in the store", fix=_MISSING_FIX
-        )
+        raise NotFound(f"the {role} of {what} is blob {short(blob)}, which is not in the store", fix=_MISSING_FIX)
     return blob, store.size(blob)
 
 
@@ -197,9 +181,7 @@ def _replaces(store: BlobStore, artefact: Artefact, current: Digest | None, blob
     return artefact.kind == "backbone" or not store.has(current)
 
 
-def _write_version(
-    connection: sa.Connection, actor: str, publication: Publication, backbone: Digest
-) -> Version:
+def _write_version(connection: sa.Connection, actor: str, publication: Publication, backbone: Digest) -> Version:
     name, table = publication.name, schema.versions
     newest = connection.execute(
         sa.select(table).where(table.c.name == name).order_by(table.c.number.desc()).limit(1)

@@ -37,9 +37,7 @@ def _artefact(name: str, *, primary_key: bool = False, nullable: bool = False) -
 state = Table(
     "state",
     metadata,
-    Column(
-        "id", Integer, primary_key=True
-    ),  # one row; every writer updates it first, so writers queue up on it
+    Column("id", Integer, primary_key=True),  # one row; every writer updates it first, so writers queue up on it
     Column("generation", BigInteger, nullable=False),
     Column("events", Integer, nullable=False),  # length and head of the audit chain: a cut tail shows
     Column("head", _DIGEST, nullable=False),
@@ -156,9 +154,7 @@ leases = Table(
     metadata,
     Column("id", String(32), primary_key=True),
     Column("owner", String(128), nullable=False),
-    Column(
-        "kind", String(16), nullable=False
-    ),  # read: keeps the digests; write: keeps blobs put since started_at
+    Column("kind", String(16), nullable=False),  # read: keeps the digests; write: keeps blobs put since started_at
     Column("digests", Text, nullable=False),
     Column("started_at", Float, nullable=False),
     Column("expires_at", Float, nullable=False),

@@ -22,8 +22,7 @@ _AGAIN = "pull or fine-tune it again"
 def verify(database: Database, store: BlobStore, actor: str, *, repair: bool) -> VerifyReport:
     """See `Catalogue.verify`."""
     problems = [
-        Problem("database", f"the database reports: {line}", fix="restore a backup")
-        for line in database.check()
+        Problem("database", f"the database reports: {line}", fix="restore a backup") for line in database.check()
     ]
     with database.read() as connection:
         needed = _needed(connection)
@@ -39,9 +38,7 @@ def verify(database: Database, store: BlobStore, actor: str, *, repair: bool) ->
         found = [_quarantine(store, problem, blob) for problem, blob in found]
         if found:
             with database.write() as connection:
-                audit.append(
-                    connection, actor, "repair", "store", {"blobs": [blob.digest for _, blob in found]}
-                )
+                audit.append(connection, actor, "repair", "store", {"blobs": [blob.digest for _, blob in found]})
     return VerifyReport(
         problems=(*problems, *(problem for problem, _ in found)),
         blobs=len(needed),
@@ -91,10 +88,7 @@ def _blob(database: Database, store: BlobStore, blob: _Blob) -> tuple[Problem, _
 
 def _still_named(database: Database, blob: Digest) -> bool:
     with database.read() as connection:
-        return (
-            connection.execute(sa.select(schema.files.c.role).where(schema.files.c.blob == blob)).first()
-            is not None
-        )
+        return connection.execute(sa.select(schema.files.c.role).where(schema.files.c.blob == blob)).first() is not None
 
 
 def _quarantine(store: BlobStore, problem: Problem, blob: _Blob) -> tuple[Problem, _Blob]:
@@ -124,9 +118,7 @@ def _references(connection: sa.Connection) -> Iterator[Problem]:
             yield Problem("reference", f"{row.name}:{row.number} was never numbered by its entry")
     for row in connection.execute(sa.select(schema.aliases)):
         if row.number not in numbers.get(row.name, ()):
-            message = (
-                f"alias {row.alias!r} of {row.name!r} points to version {row.number}, which does not exist"
-            )
+            message = f"alias {row.alias!r} of {row.name!r} points to version {row.number}, which does not exist"
             yield Problem("alias", message, fix=f"headstock promote {row.name}:NUMBER {row.alias}")
     yield from _compositions(connection)
 

@@ -32,9 +32,7 @@ def verify(ctx: click.Context) -> None:
     for fault in faults:
         click.echo(f"audit: {fault}")
     head = f", head {newest[0].hash}" if newest else ""
-    click.echo(
-        f"{'whole' if not faults else f'{len(faults)} faults'}: {newest[0].id if newest else 0} events{head}"
-    )
+    click.echo(f"{'whole' if not faults else f'{len(faults)} faults'}: {newest[0].id if newest else 0} events{head}")
     ctx.exit(0 if not faults else 1)
 
 

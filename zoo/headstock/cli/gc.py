@@ -35,9 +35,5 @@ def command(dry_run: bool, format_: str) -> None:
         for blob in report.blobs:
             click.echo(short(blob))
     verb = "would delete" if dry_run else "deleted"
-    click.echo(
-        f"{verb} {len(report.blobs)} blobs ({human_size(report.bytes)}), {len(report.artefacts)} records"
-    )
-    click.echo(
-        f"kept {report.kept} blobs" + (f", and {report.young} that are being written" if report.young else "")
-    )
+    click.echo(f"{verb} {len(report.blobs)} blobs ({human_size(report.bytes)}), {len(report.artefacts)} records")
+    click.echo(f"kept {report.kept} blobs" + (f", and {report.young} that are being written" if report.young else ""))

@@ -81,9 +81,7 @@ def _page(reference: str, context: str, verdict: Verdict) -> str:
     lines += ["", *tree(verdict.proof).splitlines()]
     if verdict.duties:
         lines += ["", "Duties"]
-        lines += [
-            f"  {d.duty} ({d.licence})" + (f": {d.payload}" if d.payload else "") for d in verdict.duties
-        ]
+        lines += [f"  {d.duty} ({d.licence})" + (f": {d.payload}" if d.payload else "") for d in verdict.duties]
     if verdict.findings:
         lines += ["", "Findings"] + [f"  {f.kind}: {f.message}" for f in verdict.findings]
     lines += ["", f"proof {verdict.proof_id}"]
@@ -114,9 +112,7 @@ def conclude(reference: str, licence: str | None, withdraw: bool, part: str | No
         label = facts.label(subject)
         if licence is None:
             made = decisions.withdraw(catalogue, subject, reason)
-            click.echo(
-                f"{label}: decision withdrawn (audit event {made.event}); what sources declare counts again"
-            )
+            click.echo(f"{label}: decision withdrawn (audit event {made.event}); what sources declare counts again")
         else:
             made = decisions.conclude(catalogue, subject, licence, reason)
             click.echo(f"{label}: concluded {made.expression} (audit event {made.event})")

@@ -38,9 +38,7 @@ def diff_policy(first: Path, second: Path, format_: str, **use: Any) -> None:
         policies = [named[str(p)] if str(p) in named else Policy.read(p) for p in (first, second)]
         facts, versions = read_facts(catalogue), current(catalogue)
     context = context_of(policies[0], use) if stated(use) else None
-    _emit(
-        format_, list(policy_changes(facts, versions, policies[0], policies[1], context)), "nothing changes"
-    )
+    _emit(format_, list(policy_changes(facts, versions, policies[0], policies[1], context)), "nothing changes")
 
 
 @click.command("affects")
@@ -107,9 +105,7 @@ def outbound(reference: str) -> None:
 
 @click.command("bom")
 @click.argument("reference", metavar="NAME[:VERSION]")
-@click.option(
-    "--spec", type=click.Choice(["1.6", "1.7"]), default="1.6", show_default=True, help="CycloneDX version."
-)
+@click.option("--spec", type=click.Choice(["1.6", "1.7"]), default="1.6", show_default=True, help="CycloneDX version.")
 def bom(reference: str, spec: Literal["1.6", "1.7"]) -> None:
     """Print the CycloneDX bill of materials of a version: lineage, declared and concluded licences, data, metrics."""
     from headstock.catalogue import Catalogue

@@ -28,10 +28,7 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Columns padded with two spaces between them, no borders; control characters are made visible."""
     cells = [[visible(c) for c in row] for row in rows]
     widths = [max(len(r[i]) for r in [list(headers), *cells]) for i in range(len(headers))]
-    lines = [
-        "  ".join(c.ljust(w) for c, w in zip(r, widths, strict=True)).rstrip()
-        for r in [list(headers), *cells]
-    ]
+    lines = ["  ".join(c.ljust(w) for c, w in zip(r, widths, strict=True)).rstrip() for r in [list(headers), *cells]]
     return "\n".join(lines)
 
 

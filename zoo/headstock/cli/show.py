@@ -35,11 +35,7 @@ def command(reference: str, recipe: bool, format_: str) -> None:
             click.echo(str(version))
         else:
             description = describe(catalogue, version)
-            text = (
-                json.dumps([description], indent=2, ensure_ascii=False)
-                if format_ == "json"
-                else page(description)
-            )
+            text = json.dumps([description], indent=2, ensure_ascii=False) if format_ == "json" else page(description)
             click.echo(text)
 
 

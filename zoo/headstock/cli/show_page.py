@@ -97,9 +97,7 @@ def _files(files: Sequence[Mapping[str, Any]]) -> Lines:
 
 def _licence(licence: Mapping[str, Any]) -> Lines:
     for conflict in licence["conflicts"]:
-        said = " but ".join(
-            f"{value} ({', '.join(sources)})" for value, sources in conflict["values"].items()
-        )
+        said = " but ".join(f"{value} ({', '.join(sources)})" for value, sources in conflict["values"].items())
         yield f"CONFLICT: the sources of {conflict['kind']} {conflict['label']} declare {said}"
     if not licence["statements"]:
         yield "NOASSERTION: no source states a licence"
@@ -158,9 +156,7 @@ def _metrics(details: Mapping[str, Any]) -> Lines:
     ]
     majority = details.get("majority")
     if isinstance(majority, Mapping) and "accuracy" in majority:
-        rows.append(
-            ("majority", f"{majority['accuracy']:.4g}", "", f"always answering {majority.get('label')!r}")
-        )
+        rows.append(("majority", f"{majority['accuracy']:.4g}", "", f"always answering {majority.get('label')!r}"))
     yield from _columns(rows)
 
 

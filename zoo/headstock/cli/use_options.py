@@ -16,9 +16,7 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 
 _OPTIONS = (
-    click.option(
-        "--purpose", type=click.Choice(["research", "internal", "commercial"]), help="What it is for."
-    ),
+    click.option("--purpose", type=click.Choice(["research", "internal", "commercial"]), help="What it is for."),
     click.option("--audience", type=click.Choice(["self", "tenant", "public"]), help="Who gets the answers."),
     click.option("--act", type=click.Choice(["train", "serve", "distribute"]), help="What is done."),
     click.option("--territory", help="Where you are established: DE, US, EU..."),

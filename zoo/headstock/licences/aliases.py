@@ -58,11 +58,7 @@ def _expression(plain: str) -> Resolution:
     except InvalidInput:
         return Resolution("unknown", why=f"{plain[:80]!r} is not understood")
     known = all(library.find(base(licence)) is not None for licence in expression.licences())
-    return (
-        Resolution("licence", expression)
-        if known
-        else Resolution("unknown", why=f"no record of {plain[:80]!r}")
-    )
+    return Resolution("licence", expression) if known else Resolution("unknown", why=f"no record of {plain[:80]!r}")
 
 
 def base(licence: str) -> str:

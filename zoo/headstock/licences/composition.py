@@ -46,9 +46,7 @@ def judge(facts: Facts, subject: Digest, context: Context, policy: Policy) -> Ve
     return judge_many(facts, [subject], context, policy)[subject]
 
 
-def judge_many(
-    facts: Facts, subjects: Iterable[Digest], context: Context, policy: Policy
-) -> dict[Digest, Verdict]:
+def judge_many(facts: Facts, subjects: Iterable[Digest], context: Context, policy: Policy) -> dict[Digest, Verdict]:
     """Verdicts on several artefacts; what they share is judged once."""
     prover = Prover(facts, context, policy)
     found = {}

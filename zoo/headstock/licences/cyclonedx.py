@@ -67,9 +67,7 @@ def _component(facts: Facts, digest: str, version: Version | None = None) -> dic
         "version": str(version.number) if version else str(identity.get("version") or digest),
         "hashes": [{"alg": "SHA-256", "content": digest.removeprefix("sha256:")}],
         "licenses": [_licence(settled.declared, "declared"), _licence(settled.concluded, "concluded")],
-        "properties": [
-            {"name": f"headstock:{name}", "value": value} for name, value in _properties(facts, digest)
-        ],
+        "properties": [{"name": f"headstock:{name}", "value": value} for name, value in _properties(facts, digest)],
     }
     if made["type"] == "machine-learning-model":
         made["modelCard"] = _card(facts, digest, identity, version)
@@ -133,6 +131,4 @@ def _head_type(facts: Facts, digest: str) -> str:
 
 
 def _family(facts: Facts, digest: str) -> str:
-    return next(
-        (str(facts.identity(d).get("family", "")) for p, d in facts.parts(digest) if p == "backbone"), ""
-    )
+    return next((str(facts.identity(d).get("family", "")) for p, d in facts.parts(digest) if p == "backbone"), "")

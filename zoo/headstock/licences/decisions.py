@@ -46,9 +46,7 @@ def decided(catalogue: Catalogue, subject: Digest) -> bool:
 
 def _record(catalogue: Catalogue, subject: Digest, expression: str, reason: str) -> Conclusion:
     if not reason.strip():
-        raise InvalidInput(
-            "a decision needs a reason; found an empty one", fix="--reason 'WHY, and where you read it'"
-        )
+        raise InvalidInput("a decision needs a reason; found an empty one", fix="--reason 'WHY, and where you read it'")
     event = catalogue.record(CONCLUDE, subject, {"expression": expression, "reason": reason.strip()})
     return Conclusion(subject, expression, reason.strip(), event.actor, event.at, event.id)
 

@@ -60,9 +60,7 @@ def _drift(facts: Facts, policy: Policy, version: Version) -> Iterator[Drift]:
     from headstock.errors import HeadstockError
     from headstock.sources.hub import tag_now
 
-    tags = [
-        s for s in facts.statements.get(version.subject, ()) if s.source == "hub-tag" and s.field == "licence"
-    ]
+    tags = [s for s in facts.statements.get(version.subject, ()) if s.source == "hub-tag" and s.field == "licence"]
     for repository in sorted({repository_of(s.locator) for s in tags}):
         pinned = declared(s for s in tags if repository_of(s.locator) == repository)
         try:
@@ -98,9 +96,7 @@ def _direction(
     if pinned.readings == now.readings:
         return "same"
     old, new = (_alone(facts, subject, statements) for statements in (tuple(before), (after,)))
-    moves = {
-        rank(_value(new, subject, use, policy)) - rank(_value(old, subject, use, policy)) for use in _USES
-    }
+    moves = {rank(_value(new, subject, use, policy)) - rank(_value(old, subject, use, policy)) for use in _USES}
     if moves == {0}:
         return "changed"
     return "better" if min(moves) >= 0 else "worse" if max(moves) <= 0 else "changed"

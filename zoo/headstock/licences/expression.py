@@ -52,9 +52,7 @@ def parse(text: str) -> Expression:
             fix="write SPDX ids joined by AND, OR and WITH, e.g. 'Apache-2.0 OR MIT'",
         ) from error
     if tree is None:
-        raise InvalidInput(
-            "an empty text is not a licence expression", fix="write an SPDX id such as Apache-2.0"
-        )
+        raise InvalidInput("an empty text is not a licence expression", fix="write an SPDX id such as Apache-2.0")
     return _convert(tree)
 
 

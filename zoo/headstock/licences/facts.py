@@ -90,9 +90,7 @@ class Facts:
     def identity(self, digest: str) -> dict[str, Any]:
         """The identity of an artefact; raises `NotFound`."""
         if digest not in self.identities:
-            raise NotFound(
-                f"there is no artefact {digest[:19]!r} in the catalogue", fix="headstock list --all"
-            )
+            raise NotFound(f"there is no artefact {digest[:19]!r} in the catalogue", fix="headstock list --all")
         value: dict[str, Any] = json.loads(self.identities[digest])
         return value
 
@@ -174,15 +172,11 @@ def conclusions(query: Query) -> list[Conclusion]:
         record = dict(zip(_EVENT_FIELDS, row, strict=False))
         record["detail"] = json.loads(record["detail"])
         if digest_json(record) != row[len(_EVENT_FIELDS)]:
-            raise Corrupt(
-                f"the decision in audit event {record['id']} was changed", fix="headstock audit verify"
-            )
+            raise Corrupt(f"the decision in audit event {record['id']} was changed", fix="headstock audit verify")
         detail = record["detail"]
         subject = Digest(record["subject"])
         found.append(
-            Conclusion(
-                subject, detail["expression"], detail["reason"], record["actor"], record["at"], record["id"]
-            )
+            Conclusion(subject, detail["expression"], detail["reason"], record["actor"], record["at"], record["id"])
         )
     return found
 
@@ -198,10 +192,7 @@ def _by_subject(statements: Iterable[Evidence]) -> dict[str, tuple[Evidence, ...
     found: dict[str, list[Evidence]] = {}
     for statement in statements:
         found.setdefault(statement.subject, []).append(statement)
-    return {
-        s: tuple(sorted(v, key=lambda e: (e.field, e.source, e.locator, e.value, e.raw)))
-        for s, v in found.items()
-    }
+    return {s: tuple(sorted(v, key=lambda e: (e.field, e.source, e.locator, e.value, e.raw))) for s, v in found.items()}
 
 
 def _newest(decisions: Iterable[Conclusion]) -> dict[str, Conclusion]:

@@ -94,11 +94,7 @@ class Judge:
     # ------------------------------------------------------------------------------------------ terms
     def _inside(self, doc: LicenceDoc, situation: Situation) -> Outcome:
         """The outcome where the work's own terms apply in full (as far as the scope goes)."""
-        found = [
-            self._restriction(doc, r, situation)
-            for r in doc.restrictions
-            if _in_scope(r.kind, situation.scope)
-        ]
+        found = [self._restriction(doc, r, situation) for r in doc.restrictions if _in_scope(r.kind, situation.scope)]
         values, why = [v for v, _ in found], [w for v, w in found if v != "allow"]
         if not doc.complete and situation.scope in ("all", "nc"):
             values.append("unknown")
@@ -149,11 +145,7 @@ class Judge:
                 "unknown",
                 f"above {limit} monthly users it needs another licence, and their number is not stated",
             )
-        return (
-            ("allow", "")
-            if scale <= limit
-            else ("deny", f"above {limit} monthly users it needs another licence")
-        )
+        return ("allow", "") if scale <= limit else ("deny", f"above {limit} monthly users it needs another licence")
 
     def _territory(self, areas: tuple[str, ...]) -> tuple[Value, str]:
         within = [self.context.within(area) for area in areas]
@@ -170,9 +162,7 @@ class Judge:
     def _duties(self, doc: LicenceDoc, situation: Situation) -> Iterator[Duty]:
         triggers = self.context.triggers(situation.modified)
         for condition in doc.conditions:
-            wanted = situation.scope == "all" or (
-                situation.scope == "attribute" and condition.duty == "attribution"
-            )
+            wanted = situation.scope == "all" or (situation.scope == "attribute" and condition.duty == "attribution")
             # A duty that may be owed is listed: fulfilling one too many harms nobody.
             if wanted and any(triggers[trigger] is not False for trigger in condition.on):
                 yield Duty(condition.duty, doc.id, condition.payload)

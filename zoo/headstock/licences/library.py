@@ -44,9 +44,7 @@ def get(licence: str) -> LicenceDoc:
         from difflib import get_close_matches
 
         lowered = {known.lower().removeprefix(REF.lower()): known for known in ids()}
-        near = [
-            lowered[m] for m in get_close_matches(licence.lower().removeprefix(REF.lower()), lowered, n=3)
-        ]
+        near = [lowered[m] for m in get_close_matches(licence.lower().removeprefix(REF.lower()), lowered, n=3)]
         hint = f"; did you mean {' or '.join(near)}?" if near else ""
         raise NotFound(f"there is no licence record {licence!r}{hint}", fix="headstock licence list")
     return doc

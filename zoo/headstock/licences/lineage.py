@@ -84,11 +84,7 @@ def _along(facts: Facts, policy: Policy, reach: Reach, relation: str, parent: st
         return None
     if relation == "trained_on":
         scope = _DATA_SCOPE.get(policy.stances["training_data"])
-        return (
-            None
-            if scope is None
-            else Reach(parent, min(reach.scope, scope, key=SCOPES.index), reach.via, None)
-        )
+        return None if scope is None else Reach(parent, min(reach.scope, scope, key=SCOPES.index), reach.via, None)
     heads = policy.stances["heads"]
     if relation in _HEADS and heads == "own":
         return None

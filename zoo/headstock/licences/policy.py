@@ -77,9 +77,7 @@ class Policy:
         for name, section in merged.items():
             allowed = {*defaults[name], *(("scale",) if name == "context" else ())}
             if unknown := sorted(set(section) - allowed):
-                raise InvalidInput(
-                    f"the policy's section {name!r} has no {unknown[0]!r}; it has {sorted(allowed)}"
-                )
+                raise InvalidInput(f"the policy's section {name!r} has no {unknown[0]!r}; it has {sorted(allowed)}")
         for name, position in merged["stances"].items():
             _check(f"stance {name}", position, STANCES[name])
         for name, mode in merged["mode"].items():

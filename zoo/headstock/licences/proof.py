@@ -51,9 +51,7 @@ def outcome_of(judge: Judge, licence: str, situation: Situation) -> Outcome:
     """What one licence says; `unknown` if there is no record of it."""
     doc = library.find(base(licence))
     if doc is None:
-        return Outcome(
-            "allow" if situation.scope in ("note", "attribute") else "unknown", (f"no record of {licence}",)
-        )
+        return Outcome("allow" if situation.scope in ("note", "attribute") else "unknown", (f"no record of {licence}",))
     return judge.judge(doc, situation)
 
 
@@ -91,9 +89,7 @@ def replay(proof: Mapping[str, Any]) -> Value:
     for licence, digest in proof["records"].items():
         doc = library.find(licence)
         if doc is None or doc.digest != digest:
-            raise Corrupt(
-                f"the record of {licence} has changed since the proof was made", fix="headstock licence why"
-            )
+            raise Corrupt(f"the record of {licence} has changed since the proof was made", fix="headstock licence why")
     judge = Judge(Policy.from_mapping(proof["policy"]), Context.from_mapping(proof["context"]))
     return _replay(judge, proof)
 
@@ -109,7 +105,5 @@ def _replay(judge: Judge, node: Mapping[str, Any]) -> Value:
     else:
         value = _combine(node["op"], [_replay(judge, part) for part in node["of"]])
     if value != node["value"]:
-        raise Corrupt(
-            f"the proof says {node['value']!r} about {node.get('about', node['op'])!r}, but it is {value!r}"
-        )
+        raise Corrupt(f"the proof says {node['value']!r} about {node.get('about', node['op'])!r}, but it is {value!r}")
     return value

@@ -103,9 +103,7 @@ class Prover:
             node = self._expression(parse(decision.expression), situation)
             return {**node, "concluded": f"by {decision.actor} at {decision.at}: {decision.reason}"}
         if reach.origin and not self._facts.own_statements(digest):
-            return fact(
-                "allow", "where the bytes came from: what it says is kept with what was converted from it"
-            )
+            return fact("allow", "where the bytes came from: what it says is kept with what was converted from it")
         readings = self._read(digest).readings
         if readings:
             nodes = [self._reading(reading, situation) for reading in readings]
@@ -125,13 +123,9 @@ class Prover:
         if reading.expression is not None:
             return self._expression(reading.expression, situation)
         if reading.kind == "ambiguous" and reading.closed:
-            return combined(
-                "agree", [self._licence(candidate, situation) for candidate in reading.candidates]
-            )
+            return combined("agree", [self._licence(candidate, situation) for candidate in reading.candidates])
         value: Value = "allow" if situation.scope in ("note", "attribute") else "unknown"
-        return fact(
-            value, reading.why or f"one of {', '.join(reading.candidates)}, and which one is not said"
-        )
+        return fact(value, reading.why or f"one of {', '.join(reading.candidates)}, and which one is not said")
 
     def _expression(self, expression: Expression, situation: Situation) -> Node:
         if expression.op == "licence":
@@ -144,9 +138,7 @@ class Prover:
             duties.append(self._duties)
         node = combined("all" if expression.op == "and" else "any", nodes)
         # Of alternatives the first of the best is chosen, and only its duties are owed.
-        chosen = (
-            duties if expression.op == "and" else [duties[[n["value"] for n in nodes].index(node["value"])]]
-        )
+        chosen = duties if expression.op == "and" else [duties[[n["value"] for n in nodes].index(node["value"])]]
         self._duties = before.union(*chosen)
         return node
 
@@ -205,9 +197,7 @@ class Prover:
                 remarks += relicensed(self._settled(step.child), self._settled(digest))
             for remark in remarks:
                 message = f"{label}: {remark.message}"
-                found.setdefault(
-                    (remark.kind, message), Finding(remark.kind, message, remark.warn and not settled)
-                )
+                found.setdefault((remark.kind, message), Finding(remark.kind, message, remark.warn and not settled))
         return tuple(found[key] for key in sorted(found))
 
     def _noted(self, step: Step) -> list[Finding]:
@@ -217,9 +207,7 @@ class Prover:
             return []
         stated = bool(self._read(step.reach.digest).readings) or step.reach.digest in self._facts.conclusions
         said = "; ".join(reasons(node))
-        return [
-            Finding("training-data", f"trained on it, and if its terms bind weights: {said}", warn=stated)
-        ]
+        return [Finding("training-data", f"trained on it, and if its terms bind weights: {said}", warn=stated)]
 
     def _read(self, digest: str) -> Declared:
         if digest not in self._declared:

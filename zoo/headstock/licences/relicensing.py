@@ -21,7 +21,5 @@ def relicensed(child: Sequence[Expression], parent: Sequence[Expression]) -> lis
             continue
         if all(fits(licence, claim) == "deny" for claim in claimed) or doc.outbound.mode == "none":
             said = " and ".join(claimed)
-            found.append(
-                Finding("relicensed", f"its licence {licence} does not allow a child under {said} alone")
-            )
+            found.append(Finding("relicensed", f"its licence {licence} does not allow a child under {said} alone"))
     return found

@@ -32,6 +32,4 @@ def settle(facts: Facts, digest: str) -> Settled:
     named |= {n for r in said.readings if r.closed for n in r.candidates}
     if decision is None:
         return Settled(said.text, NOASSERTION, tuple(sorted(named)), said.findings, None)
-    return Settled(
-        said.text, decision.expression, parse(decision.expression).licences(), said.findings, decision
-    )
+    return Settled(said.text, decision.expression, parse(decision.expression).licences(), said.findings, decision)

@@ -66,11 +66,7 @@ def _meaning(statement: Evidence) -> Resolution:
         return resolve(statement.value)
     raw = statement.raw.strip()
     if statement.source == "licence-file":
-        return (
-            Resolution("unknown", why=f"a licence text that begins {raw[:60]!r}")
-            if raw
-            else Resolution("unstated")
-        )
+        return Resolution("unknown", why=f"a licence text that begins {raw[:60]!r}") if raw else Resolution("unstated")
     # "other; license_name: llama3.2; license_link: ..." as cards are kept.
     head, *fields = [
         part.strip() for part in raw.removeprefix("License-Expression:").removeprefix("License:").split(";")
@@ -88,9 +84,7 @@ def _listed(text: str) -> Resolution:
         return meanings[0] if meanings else Resolution("unstated")
     licences = sorted(str(m.expression) for m in meanings if m.expression is not None)
     closed = len(licences) == len(meanings)
-    return Resolution(
-        "ambiguous", None, tuple(licences), closed, "several are listed, neither joined by and nor by or"
-    )
+    return Resolution("ambiguous", None, tuple(licences), closed, "several are listed, neither joined by and nor by or")
 
 
 def _key(meaning: Resolution) -> str:
@@ -117,9 +111,7 @@ def _finding(meaning: Resolution) -> Finding:
     return Finding("unknown-licence", meaning.why)
 
 
-def _unread(
-    texts: Sequence[Evidence], readings: Sequence[Resolution]
-) -> tuple[list[Resolution], list[Finding]]:
+def _unread(texts: Sequence[Evidence], readings: Sequence[Resolution]) -> tuple[list[Resolution], list[Finding]]:
     """What an unrecognised licence text means beside what the other sources say."""
     if not texts:
         return [], []
@@ -127,15 +119,11 @@ def _unread(
     named = sorted({licence for r in readings if r.expression for licence in r.expression.licences()})
     comparable = [licence for licence in named if _comparable(licence)]
     if named and not comparable:
-        why = (
-            f"{'; '.join(words)} was not compared with {', '.join(named)}: the record does not know its text"
-        )
+        why = f"{'; '.join(words)} was not compared with {', '.join(named)}: the record does not know its text"
         return [], [Finding("text-not-compared", why, warn=False)]
     unknown = Resolution("unknown", why="; ".join(words))
     if comparable:
-        message = (
-            f"{'; '.join(words)} is not the text of {', '.join(comparable)}, which another source declares"
-        )
+        message = f"{'; '.join(words)} is not the text of {', '.join(comparable)}, which another source declares"
         return [unknown], [Finding("text-differs", message)]
     return [unknown], [Finding("unknown-licence", f"{'; '.join(words)} is not known")]
 

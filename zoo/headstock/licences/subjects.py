@@ -26,16 +26,12 @@ def find(catalogue: Catalogue, facts: Facts, reference: str, part: str = "") -> 
     `part` picks the one artefact of that kind in its lineage. Raises `NotFound`, or `InvalidInput` if several fit.
     """
     if _DIGEST.fullmatch(reference):
-        return _one(
-            [d for d in sorted(facts.kinds) if d.startswith(reference)], facts, f"digest {reference!r}"
-        )
+        return _one([d for d in sorted(facts.kinds) if d.startswith(reference)], facts, f"digest {reference!r}")
     subject = catalogue.version(Reference.parse(reference)).subject
     if not part:
         return subject
     wide = Policy.default().with_stances(training_data="attribute", heads="inherit")
-    found = {
-        step.reach.digest for step in walk(facts, subject, wide) if facts.kinds[step.reach.digest] == part
-    }
+    found = {step.reach.digest for step in walk(facts, subject, wide) if facts.kinds[step.reach.digest] == part}
     return _one(sorted(found), facts, f"a {part} in the lineage of {reference!r}")
 
 

@@ -147,17 +147,13 @@ class LicenceDoc:
             restrictions=tuple(_restriction(r) for r in reader.tables("restrictions")),
             flow=_flow(reader),
             outbound=_outbound(reader),
-            lifecycle=Lifecycle(
-                **reader.table("lifecycle", ("irrevocable", "ends_on_breach", "terms_may_change"))
-            ),
+            lifecycle=Lifecycle(**reader.table("lifecycle", ("irrevocable", "ends_on_breach", "terms_may_change"))),
             complete=bool(reader.take("complete", True)),
             remark=str(reader.take("remark", "")),
         )
         reader.finish()
         if not doc.documents:
-            raise Corrupt(
-                f"licence record {doc.id!r} names no document; expected at least where its text is published"
-            )
+            raise Corrupt(f"licence record {doc.id!r} names no document; expected at least where its text is published")
         return doc
 
 
@@ -180,9 +176,7 @@ class _Reader:
     def word(self, key: str, allowed: Any, default: str | None = None) -> Any:
         value = self.take(key, default)
         if value not in get_args(allowed):
-            raise Corrupt(
-                f"licence record {self.record!r}: {key} is {value!r}; expected {list(get_args(allowed))}"
-            )
+            raise Corrupt(f"licence record {self.record!r}: {key} is {value!r}; expected {list(get_args(allowed))}")
         return value
 
     def words(self, key: str) -> tuple[str, ...]:
@@ -207,9 +201,7 @@ class _Reader:
 
 def _document(reader: _Reader) -> Document:
     role = reader.word("role", Literal["agreement", "acceptable-use"], "agreement")
-    found = Document(
-        role, reader.text("source"), str(reader.take("effective", "")), str(reader.take("words", ""))
-    )
+    found = Document(role, reader.text("source"), str(reader.take("effective", "")), str(reader.take("words", "")))
     reader.finish()
     return found
 
@@ -217,9 +209,7 @@ def _document(reader: _Reader) -> Document:
 def _condition(reader: _Reader) -> Condition:
     triggers = reader.words("on")
     if not triggers or set(triggers) - set(get_args(Trigger)):
-        raise Corrupt(
-            f"licence record {reader.record!r}: on is {triggers}; expected of {list(get_args(Trigger))}"
-        )
+        raise Corrupt(f"licence record {reader.record!r}: on is {triggers}; expected of {list(get_args(Trigger))}")
     found = Condition(reader.word("duty", Duty), triggers, str(reader.take("payload", "")))  # type: ignore[arg-type]
     reader.finish()
     return found
@@ -250,6 +240,4 @@ def _flow(reader: _Reader) -> dict[str, Flow]:
 def _outbound(reader: _Reader) -> Outbound:
     value = reader.table("outbound", ("mode", "to", "not_to", "unsure"))
     inner = _Reader(reader.record, value)
-    return Outbound(
-        inner.word("mode", Mode, "any"), inner.words("to"), inner.words("not_to"), inner.words("unsure")
-    )
+    return Outbound(inner.word("mode", Mode, "any"), inner.words("to"), inner.words("not_to"), inner.words("unsure"))

@@ -47,9 +47,7 @@ class AudioPreprocessor(ABC):
         self._rate = _whole(spec.options, "sampling_rate", *RATES)
         self._max_seconds = _whole(spec.options, "max_seconds", 1, MAX_SECONDS)
         if spec.options.get("resampling") != RESAMPLING:
-            raise InvalidInput(
-                f"resampling {spec.options.get('resampling')!r} is not known; expected {RESAMPLING!r}"
-            )
+            raise InvalidInput(f"resampling {spec.options.get('resampling')!r} is not known; expected {RESAMPLING!r}")
 
     @property
     def raw_input(self) -> TensorSpec:
@@ -83,9 +81,7 @@ class AudioPreprocessor(ABC):
             row = values[index, :length]
             # Behind the mask anything may lie; before its end a NaN would fail the batch's sanity, not only the row's.
             if not np.isfinite(row).all():
-                raise InvalidInput(
-                    f"row {index} of {self.tensor!r} holds NaN or infinity; expected finite values"
-                )
+                raise InvalidInput(f"row {index} of {self.tensor!r} holds NaN or infinity; expected finite values")
             rows.append(self._row(row))
         return rows
 

@@ -31,9 +31,7 @@ def decode(data: Any, index: int, *, rate: int, max_seconds: float) -> Floats:
     finite, or of a rate outside `RATES`. Memory is bounded by `max_seconds` at `rate`, whatever the header says.
     """
     if not isinstance(data, bytes):
-        raise InvalidInput(
-            f"audio {index} is a {type(data).__name__}; expected the bytes of a WAV or FLAC file"
-        )
+        raise InvalidInput(f"audio {index} is a {type(data).__name__}; expected the bytes of a WAV or FLAC file")
     _check_container(data, index)
     soundfile = _library("soundfile")
     try:
@@ -41,9 +39,7 @@ def decode(data: Any, index: int, *, rate: int, max_seconds: float) -> Floats:
             _check_header(file, index, max_seconds)
             return _read(file, index, rate, max_seconds)
     except soundfile.LibsndfileError as error:
-        raise InvalidInput(
-            f"audio {index} cannot be decoded: {error.error_string}", fix="write it again"
-        ) from error
+        raise InvalidInput(f"audio {index} cannot be decoded: {error.error_string}", fix="write it again") from error
 
 
 def _check_container(data: bytes, index: int) -> None:
@@ -129,6 +125,4 @@ def _cut_off(index: int, what: str) -> InvalidInput:
 
 
 def _too_long(index: int, length: str, max_seconds: float) -> InvalidInput:
-    return InvalidInput(
-        f"audio {index} lasts {length}; expected at most {max_seconds:g} s", fix="split it at a pause"
-    )
+    return InvalidInput(f"audio {index} lasts {length}; expected at most {max_seconds:g} s", fix="split it at a pause")

@@ -105,9 +105,7 @@ class ImagePreprocessor:
 
     def _pixels(self, data: Any, index: int) -> npt.NDArray[np.float32]:
         if not isinstance(data, bytes):
-            raise InvalidInput(
-                f"image {index} is a {type(data).__name__}; expected the bytes of a JPEG, PNG or WebP"
-            )
+            raise InvalidInput(f"image {index} is a {type(data).__name__}; expected the bytes of a JPEG, PNG or WebP")
         image = self._decoded(data, index)
         size = self._options.resized(image.height, image.width)
         # A sliver such as 1 x 50000 is small to decode and enormous once its short edge has grown to 224.

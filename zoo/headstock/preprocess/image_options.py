@@ -55,15 +55,11 @@ class ImageOptions:
             if not isinstance(crop, (list, tuple)) or len(crop) != 2 or not all(map(_is_edge, crop)):
                 raise _wrong("crop", crop, f"null or [height, width] of 1 to {_MAX_EDGE} pixels")
             # Padding what is too small would show the network a frame that it was never trained on.
-            least = (
-                (size["shortest_edge"],) * 2 if "shortest_edge" in size else (size["height"], size["width"])
-            )
+            least = (size["shortest_edge"],) * 2 if "shortest_edge" in size else (size["height"], size["width"])
             if crop[0] > least[0] or crop[1] > least[1]:
                 raise _wrong("crop", crop, f"at most the resized image's {list(least)}")
         elif "shortest_edge" in size:
-            raise _wrong(
-                "crop", crop, "[height, width]: without it images resized by their shortest edge differ"
-            )
+            raise _wrong("crop", crop, "[height, width]: without it images resized by their shortest edge differ")
         channels = CHANNELS[options["mode"]]
         return cls(
             size=size,
@@ -130,9 +126,7 @@ def _check_choices(options: Mapping[str, Any]) -> None:
 def _size(value: Any) -> dict[str, int]:
     keys = sorted(value) if isinstance(value, Mapping) else []
     if keys not in (["shortest_edge"], ["height", "width"]) or not all(_is_edge(value[key]) for key in keys):
-        raise _wrong(
-            "size", value, f"{{'shortest_edge': n}} or {{'height': h, 'width': w}} of 1 to {_MAX_EDGE} pixels"
-        )
+        raise _wrong("size", value, f"{{'shortest_edge': n}} or {{'height': h, 'width': w}} of 1 to {_MAX_EDGE} pixels")
     return {key: value[key] for key in keys}
 
 
@@ -143,10 +137,7 @@ def _is_edge(value: Any) -> bool:
 def _numbers(name: str, value: Any, count: int, *, positive: bool) -> tuple[float, ...]:
     numbers = list(value) if isinstance(value, (list, tuple)) else []
     good = len(numbers) == count and all(
-        isinstance(n, (int, float))
-        and not isinstance(n, bool)
-        and math.isfinite(n)
-        and (n > 0 or not positive)
+        isinstance(n, (int, float)) and not isinstance(n, bool) and math.isfinite(n) and (n > 0 or not positive)
         for n in numbers
     )
     if not good:

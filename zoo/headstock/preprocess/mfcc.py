@@ -45,9 +45,7 @@ class MfccOptions:
         for name in ("sampling_rate", "coefficients", "window", "hop", "mel_channels"):
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= 1_000_000:
-                raise InvalidInput(
-                    f"mfcc option {name!r} is {value!r}; expected a whole number of at least 1"
-                )
+                raise InvalidInput(f"mfcc option {name!r} is {value!r}; expected a whole number of at least 1")
         if self.window & (self.window - 1):
             raise InvalidInput(f"mfcc option 'window' is {self.window}; expected a power of two")
         if not 0 <= self.low_hz < self.high_hz <= self.sampling_rate / 2:

@@ -131,9 +131,7 @@ class TextPreprocessor:
         for index, length in enumerate(lengths.tolist()):
             tensors_of_row = {"input_ids": ids[index, :length], "attention_mask": mask[index, :length]}
             if "token_type_ids" in self._inputs:
-                tensors_of_row["token_type_ids"] = (
-                    self._zeros[:length] if types is None else types[index, :length]
-                )
+                tensors_of_row["token_type_ids"] = self._zeros[:length] if types is None else types[index, :length]
             rows.append(Row(tensors_of_row, length))
         return rows
 
@@ -143,10 +141,7 @@ class TextPreprocessor:
         longest = max(lengths)
         if min(lengths) == longest:
             shape = (len(rows), longest)
-            return {
-                name: np.concatenate([row.tensors[name] for row in rows]).reshape(shape)
-                for name in self._inputs
-            }
+            return {name: np.concatenate([row.tensors[name] for row in rows]).reshape(shape) for name in self._inputs}
         # One masked assignment per input instead of one slice assignment per row and input.
         filled = np.arange(longest) < np.array(lengths)[:, None]
         batch = {}
@@ -173,9 +168,7 @@ class TextPreprocessor:
             ids = np.array(encoding.ids, np.int64)
             length = len(ids)
             if length == 0:
-                raise InvalidInput(
-                    f"text {index} has no tokens; expected at least one character that is not a space"
-                )
+                raise InvalidInput(f"text {index} has no tokens; expected at least one character that is not a space")
             # `overflowing` copies what was cut, so it is asked for only where something can have been cut.
             truncated = length == self._max_length and bool(encoding.overflowing)
             tensors = {"input_ids": ids, "attention_mask": self._ones[:length]}
@@ -262,23 +255,17 @@ def _checked_options(options: Mapping[str, Any]) -> Mapping[str, Any]:
     options = {**_OPTIONAL, **options}
     inputs = list(options["inputs"])
     if inputs not in ([*_INPUTS], [*_INPUTS[:2]]):
-        raise InvalidInput(
-            f"text preprocessing inputs are {inputs}; expected {list(_INPUTS)} or the first two"
-        )
+        raise InvalidInput(f"text preprocessing inputs are {inputs}; expected {list(_INPUTS)} or the first two")
     if options["truncation"] != "right":
         raise InvalidInput(f"text preprocessing truncation is {options['truncation']!r}; expected 'right'")
     for name, least in _LEAST.items():
         value = options[name]
         if not isinstance(value, int) or isinstance(value, bool) or value < least:
-            raise InvalidInput(
-                f"text preprocessing option {name!r} is {value!r}; expected an integer >= {least}"
-            )
+            raise InvalidInput(f"text preprocessing option {name!r} is {value!r}; expected an integer >= {least}")
     if options["max_length"] > MAX_CHARACTERS:
         raise InvalidInput(f"max_length {options['max_length']} is more than any text has: {MAX_CHARACTERS}")
     if options["pad_id"] >= options["vocab_size"]:
-        raise InvalidInput(
-            f"pad_id {options['pad_id']} is outside the vocabulary of {options['vocab_size']} tokens"
-        )
+        raise InvalidInput(f"pad_id {options['pad_id']} is outside the vocabulary of {options['vocab_size']} tokens")
     return options
 
 

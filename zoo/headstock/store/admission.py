@@ -48,9 +48,7 @@ def _wrong(label: str, expected: str, path: Path) -> InvalidInput:
     with path.open("rb") as file:
         start = file.read(8)
     known = {b"GGUF": "GGUF", b"\x89HDF": "an HDF5 (Keras) file", b"PK\x03\x04": "a zip archive"}
-    found = next(
-        (what for magic, what in known.items() if start.startswith(magic)), f"bytes beginning {start!r}"
-    )
+    found = next((what for magic, what in known.items() if start.startswith(magic)), f"bytes beginning {start!r}")
     return InvalidInput(f"{label!r} was expected to be {expected}, but holds {found}", fix="convert it first")
 
 

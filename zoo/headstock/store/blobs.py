@@ -67,9 +67,7 @@ class BlobStore:
         try:
             return json.loads(data)
         except ValueError as error:
-            raise Corrupt(
-                f"blob {short(digest)} was expected to hold JSON but does not parse: {error}"
-            ) from error
+            raise Corrupt(f"blob {short(digest)} was expected to hold JSON but does not parse: {error}") from error
 
     def check(self, digest: Digest) -> None:
         """Hash the blob in place; raises `NotFound` or `Corrupt`."""
@@ -89,9 +87,7 @@ class BlobStore:
         """Store a value's canonical JSON."""
         return self.put_bytes(canonical_json(value))
 
-    def put_file(
-        self, path: Path, *, expected: Digest | None = None, content: Content | None = None
-    ) -> Digest:
+    def put_file(self, path: Path, *, expected: Digest | None = None, content: Content | None = None) -> Digest:
         """Store a copy of `path`.
 
         `expected` is the digest the source promised: `Corrupt` if the bytes differ. `content` says what the file
@@ -103,9 +99,7 @@ class BlobStore:
             raise NotFound(f"there is no file {path.name!r} to store")
         return self._put(chunks(path), path.name, expected, content)
 
-    def _put(
-        self, pieces: Iterable[bytes], name: str, expected: Digest | None, content: Content | None
-    ) -> Digest:
+    def _put(self, pieces: Iterable[bytes], name: str, expected: Digest | None, content: Content | None) -> Digest:
         with _disk_errors(name), self._temporary() as (file, temporary):
             sha = hashlib.sha256()
             for piece in pieces:
@@ -187,9 +181,7 @@ class BlobStore:
     def quarantine(self, digest: Digest) -> None:
         """Move a corrupt blob out of the way, keeping its bytes for a post-mortem."""
         _make_folder(self._quarantine)
-        self.path(digest).rename(
-            self._quarantine / f"{digest.removeprefix('sha256:')}-{secrets.token_hex(4)}"
-        )
+        self.path(digest).rename(self._quarantine / f"{digest.removeprefix('sha256:')}-{secrets.token_hex(4)}")
         _fsync_folder(self._quarantine)
 
     def dead_temporaries(self, *, delete: bool = False) -> int:

@@ -59,9 +59,7 @@ def check(path: Path, label: str) -> None:
         try:
             walk.message("model", 0, len(data), 0)
         except _Torn as error:
-            raise InvalidInput(
-                f"{label!r} is not a whole ONNX model: {error}", fix="export it again"
-            ) from error
+            raise InvalidInput(f"{label!r} is not a whole ONNX model: {error}", fix="export it again") from error
     if walk.external:
         raise InvalidInput(
             f"{label!r} keeps weights in another file (ONNX external data); the store takes self-contained graphs",

@@ -16,9 +16,7 @@ def read_alphabet(path: Path) -> list[str]:
     except UnicodeDecodeError as error:
         raise InvalidInput(f"{path.name!r} is not UTF-8: {error.reason}") from error
     # `#` begins a comment, so that label is written with a backslash; a line of one space is the label for it.
-    labels = [
-        line[1:] if line.startswith("\\#") else line for line in lines if line and not line.startswith("#")
-    ]
+    labels = [line[1:] if line.startswith("\\#") else line for line in lines if line and not line.startswith("#")]
     return check_alphabet([label.removesuffix("\r") for label in labels], repr(path.name))
 
 

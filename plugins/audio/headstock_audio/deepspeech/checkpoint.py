@@ -63,15 +63,11 @@ class Checkpoint:
         if not path.is_file():
             raise NotFound(f"there is no checkpoint index {path.name!r}")
         if path.stat().st_size > _INDEX_LIMIT:
-            raise Corrupt(
-                f"checkpoint index {path.name!r} has {path.stat().st_size} bytes; expected far fewer"
-            )
+            raise Corrupt(f"checkpoint index {path.name!r} has {path.stat().st_size} bytes; expected far fewer")
         try:
             self._shards, self.entries = _read_index(path.read_bytes())
         except (IndexError, ValueError, struct.error) as error:
-            raise Corrupt(
-                f"{path.name!r} is no checkpoint index: {error}", fix="copy the file again"
-            ) from error
+            raise Corrupt(f"{path.name!r} is no checkpoint index: {error}", fix="copy the file again") from error
 
     def __contains__(self, name: object) -> bool:
         return name in self.entries
@@ -84,17 +80,13 @@ class Checkpoint:
             )
         entry = self.entries[name]
         if entry.dtype not in _DTYPES:
-            raise Unsupported(
-                f"tensor {name!r} has TensorFlow's type {entry.dtype}; expected one of {list(_DTYPES)}"
-            )
+            raise Unsupported(f"tensor {name!r} has TensorFlow's type {entry.dtype}; expected one of {list(_DTYPES)}")
         dtype = _DTYPES[entry.dtype]
         if math.prod(entry.shape) * dtype.itemsize != entry.size:
             raise Corrupt(f"tensor {name!r} has shape {list(entry.shape)} but {entry.size} bytes")
         path = self.prefix.with_name(f"{self.prefix.name}.data-{entry.shard:05d}-of-{self._shards:05d}")
         if not path.is_file():
-            raise NotFound(
-                f"tensor {name!r} lies in {path.name!r}, which is missing", fix="copy it beside the index"
-            )
+            raise NotFound(f"tensor {name!r} lies in {path.name!r}, which is missing", fix="copy it beside the index")
         if path.stat().st_size < entry.offset + entry.size:
             raise Corrupt(
                 f"{path.name!r} ends at byte {path.stat().st_size}, before tensor {name!r} does",

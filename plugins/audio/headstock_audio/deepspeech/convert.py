@@ -43,9 +43,7 @@ def read_config(root: Path) -> dict[str, Any]:
             f"checkpoint {checkpoint.prefix.name!r} lacks {missing[:3]}; expected Mozilla DeepSpeech 0.7 to 0.9"
         )
     if any("LayerNorm" in name for name in checkpoint.entries):
-        raise Unsupported(
-            f"checkpoint {checkpoint.prefix.name!r} was trained with --layer_norm; expected without"
-        )
+        raise Unsupported(f"checkpoint {checkpoint.prefix.name!r} was trained with --layer_norm; expected without")
     if not (root / ALPHABET).is_file():
         # The released archives lack it, and its labels cannot be told from the weights.
         raise InvalidInput(
@@ -95,9 +93,7 @@ def convert(source: Path, target: Path) -> None:
         # What is said about the licence goes along.
         if (source / name).is_file():
             shutil.copyfile(source / name, target / name)
-    (target / "config.json").write_text(
-        json.dumps(config, ensure_ascii=False, indent=1) + "\n", encoding="utf-8"
-    )
+    (target / "config.json").write_text(json.dumps(config, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
 
 
 def _names() -> list[str]:

@@ -37,9 +37,7 @@ class DeepSpeechFamily(BackboneFamily):
         """True for `model_type` deepspeech, or a TensorFlow checkpoint with an alphabet.txt beside it."""
         from headstock_audio.deepspeech.convert import is_checkpoint
 
-        return files.config.get("model_type") == "deepspeech" or (
-            not files.config and is_checkpoint(files.root)
-        )
+        return files.config.get("model_type") == "deepspeech" or (not files.config and is_checkpoint(files.root))
 
     def load(self, files: SourceFiles) -> torch.nn.Module:
         """The network with its output layer: its labels are a tap."""
@@ -62,9 +60,7 @@ class DeepSpeechFamily(BackboneFamily):
         config = _config(files)
         hidden = config.get("hidden_size")
         if not isinstance(hidden, int) or hidden < 1:
-            raise InvalidInput(
-                f"config.json of {files.spec!r} has hidden_size {hidden!r}; expected a whole number"
-            )
+            raise InvalidInput(f"config.json of {files.spec!r} has hidden_size {hidden!r}; expected a whole number")
         alphabet = check_alphabet(config.get("alphabet"), f"config.json of {files.spec!r}")
         published = {key: type(default)(config.get(key, default)) for key, default in _PUBLISHED.items()}
         return {"hidden_size": hidden, "alphabet": alphabet, "labels": len(alphabet), **published}

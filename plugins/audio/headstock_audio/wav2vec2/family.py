@@ -140,8 +140,6 @@ def receptive_field(kernels: Sequence[int], strides: Sequence[int]) -> int:
 def _typed(key: str, value: Any, default: Any) -> Any:
     if isinstance(default, list):
         if not isinstance(value, list) or not all(isinstance(v, int) and v > 0 for v in value):
-            raise InvalidInput(
-                f"config.json has {key} = {value!r}; expected a list of positive whole numbers"
-            )
+            raise InvalidInput(f"config.json has {key} = {value!r}; expected a list of positive whole numbers")
         return list(value)
     return type(default)(value)

@@ -44,15 +44,11 @@ class EfficientNetFamily(ImageFamily):
         "batch_norm_eps": 0.001,
     }
 
-    def build(
-        self, files: SourceFiles, architecture: Mapping[str, Any], options: ImageOptions
-    ) -> ImageBackbone:
+    def build(self, files: SourceFiles, architecture: Mapping[str, Any], options: ImageOptions) -> ImageBackbone:
         """The network without its classifier."""
         from headstock_vision.efficientnet.module import load_efficientnet
 
-        return load_efficientnet(
-            weights_file(files.root, files.spec), architecture, options.output, files.spec
-        )
+        return load_efficientnet(weights_file(files.root, files.spec), architecture, options.output, files.spec)
 
     def layer_groups(self, module: torch.nn.Module) -> Sequence[LayerGroup]:
         """`stem`, `stage.0` and up (blocks of one width), `top` (the last convolution)."""

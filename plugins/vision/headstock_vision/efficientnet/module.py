@@ -26,13 +26,9 @@ class EfficientNetBackbone(ImageBackbone):
         self.efficientnet = EfficientNetModel(EfficientNetConfig(**architecture))
         width, promised = self.efficientnet.encoder.top_conv.out_channels, architecture["hidden_dim"]
         if width != promised:
-            raise InvalidInput(
-                f"config.json has hidden_dim {promised} but its width_coefficient makes it {width}"
-            )
+            raise InvalidInput(f"config.json has hidden_dim {promised} but its width_coefficient makes it {width}")
         self.maximum = architecture["pooling_type"] == "max"
-        repeats = [
-            math.ceil(architecture["depth_coefficient"] * n) for n in architecture["num_block_repeats"]
-        ]
+        repeats = [math.ceil(architecture["depth_coefficient"] * n) for n in architecture["num_block_repeats"]]
         starts = [sum(repeats[:i]) for i in range(len(repeats))]
         self.stages = [range(start, start + count) for start, count in zip(starts, repeats, strict=True)]
 

@@ -35,9 +35,7 @@ class ResNetFamily(ImageFamily):
         "downsample_in_bottleneck": False,
     }
 
-    def build(
-        self, files: SourceFiles, architecture: Mapping[str, Any], options: ImageOptions
-    ) -> ImageBackbone:
+    def build(self, files: SourceFiles, architecture: Mapping[str, Any], options: ImageOptions) -> ImageBackbone:
         """The network without its classifier."""
         from headstock_vision.resnet.module import load_resnet
 

@@ -30,9 +30,7 @@ class ResNetBackbone(ImageBackbone):
         }
 
 
-def load_resnet(
-    weights: Path, architecture: Mapping[str, Any], size: tuple[int, int], what: str
-) -> ResNetBackbone:
+def load_resnet(weights: Path, architecture: Mapping[str, Any], size: tuple[int, int], what: str) -> ResNetBackbone:
     """A ResNet for images of `size` (height, width); raises `InvalidInput` unless every weight fits."""
     backbone = constructed(ResNetBackbone, architecture, size, what)
     fill(backbone, weights, what, prefix="resnet.", rename=lambda name: f"resnet.{name}")

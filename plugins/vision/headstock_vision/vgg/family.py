@@ -44,9 +44,7 @@ class VggFamily(ImageFamily):
         """True for a timm configuration that names a VGG."""
         return self._is_timm(files)
 
-    def build(
-        self, files: SourceFiles, architecture: Mapping[str, Any], options: ImageOptions
-    ) -> ImageBackbone:
+    def build(self, files: SourceFiles, architecture: Mapping[str, Any], options: ImageOptions) -> ImageBackbone:
         """The network without its classifier."""
         from headstock_vision.vgg.module import load_vgg
 

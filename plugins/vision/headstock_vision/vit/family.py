@@ -43,9 +43,7 @@ class VitFamily(ImageFamily):
         "qkv_bias": True,
     }
 
-    def build(
-        self, files: SourceFiles, architecture: Mapping[str, Any], options: ImageOptions
-    ) -> ImageBackbone:
+    def build(self, files: SourceFiles, architecture: Mapping[str, Any], options: ImageOptions) -> ImageBackbone:
         """The encoder without pooler and classifier."""
         from headstock_vision.vit.module import load_vit
 
@@ -59,9 +57,7 @@ class VitFamily(ImageFamily):
 
     def layer_groups(self, module: torch.nn.Module) -> Sequence[LayerGroup]:
         """`embeddings`, `layer.0` and up, `norm` (the last layer norm)."""
-        layers = [
-            LayerGroup(f"layer.{i}", (f"vit.layers.{i}.",)) for i in range(cast("VitBackbone", module).layers)
-        ]
+        layers = [LayerGroup(f"layer.{i}", (f"vit.layers.{i}.",)) for i in range(cast("VitBackbone", module).layers)]
         return (
             LayerGroup("embeddings", ("vit.embeddings.",)),
             *layers,

@@ -31,9 +31,7 @@ class VitBackbone(ImageBackbone):
         super().__init__((architecture["num_channels"], *size))
         from transformers import ViTConfig, ViTModel
 
-        self.vit = ViTModel(
-            ViTConfig(**{**architecture, "attn_implementation": "sdpa"}), add_pooling_layer=False
-        )
+        self.vit = ViTModel(ViTConfig(**{**architecture, "attn_implementation": "sdpa"}), add_pooling_layer=False)
         self.layers: int = architecture["num_hidden_layers"]
         self.grid: int = architecture["image_size"] // architecture["patch_size"]
 

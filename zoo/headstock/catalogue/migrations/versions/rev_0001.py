@@ -143,9 +143,7 @@ def upgrade() -> None:
         sa.Column("name", sa.String(length=64), nullable=False),
         sa.Column("alias", sa.String(length=64), nullable=False),
         sa.Column("number", sa.Integer(), nullable=False),
-        sa.ForeignKeyConstraint(
-            ["name", "number"], ["versions.name", "versions.number"], name="fk_aliases_name"
-        ),
+        sa.ForeignKeyConstraint(["name", "number"], ["versions.name", "versions.number"], name="fk_aliases_name"),
         sa.PrimaryKeyConstraint("name", "alias", name="pk_aliases"),
     )
     genesis = "sha256:" + "0" * 64
