@@ -36,11 +36,7 @@ SERVER_CORE, LOAD_CORE = 0, 1
 def environment() -> dict[str, str]:
     """Hardware and versions, to stand beside every figure."""
     cpu = next(
-        (
-            line.split(":")[1].strip()
-            for line in Path("/proc/cpuinfo").read_text().splitlines()
-            if "model name" in line
-        ),
+        (line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line),
         "?",
     )
     return {
@@ -169,9 +165,7 @@ class Load:
     """All answers, the warm-up's included."""
 
 
-def closed_loop(
-    address: str, requests: Sequence[bytes], concurrency: int, seconds: float, warmup: float = 0.7
-) -> Load:
+def closed_loop(address: str, requests: Sequence[bytes], concurrency: int, seconds: float, warmup: float = 0.7) -> Load:
     """`concurrency` callers that each send their next request when the last was answered; warm-up is not counted."""
     return asyncio.run(_closed_loop(address, requests, concurrency, seconds, warmup))
 
@@ -210,9 +204,7 @@ def median(values: Sequence[float]) -> float:
     return float(np.median(np.asarray(values)))
 
 
-def report(
-    title: str, headers: Sequence[str], rows: Sequence[Sequence[Any]], results: dict[str, Any]
-) -> None:
+def report(title: str, headers: Sequence[str], rows: Sequence[Sequence[Any]], results: dict[str, Any]) -> None:
     """Print a table, and write it as JSON when HEADSTOCK_BENCH_RESULTS names a folder."""
     from headstock.cli.output import table
 

@@ -67,9 +67,7 @@ def add_models(home: Path, count: int, classes: int = 10) -> list[str]:
             model = artefact_of("model", ModelIdentity(backbone, head.digest).to_json())
             name = f"model-{index:03d}"
             catalogue.publish(
-                Publication(
-                    name, "model", model.digest, [head, model], [Edge(head.digest, "head_on", backbone)]
-                )
+                Publication(name, "model", model.digest, [head, model], [Edge(head.digest, "head_on", backbone)])
             )
             names.append(name)
     return names

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -233,13 +234,12 @@ def test_what_cannot_work_is_refused_in_words(home: Path, options: tuple[str, ..
     assert message in found.message
 
 
-def test_the_licences_of_both_towers_are_asked_about(home: Path) -> None:
+def test_the_licences_of_both_towers_are_asked_about(home: Path, tmp_path: Path) -> None:
     """Under a policy that refuses what nobody stated, nothing is made."""
-    (home / "policy.toml").write_text('[mode]\nunknown = "enforce"\n', encoding="utf-8")
-    try:
-        assert isinstance(fault(home, zero_shot_command, *TOWERS, *asked(), "--name", "no"), LicenceRefused)
-    finally:
-        (home / "policy.toml").unlink()
+    # A copy: the server of this module follows the policy of its home too.
+    strict = Path(shutil.copytree(home, tmp_path / "strict"))
+    (strict / "policy.toml").write_text('[mode]\nunknown = "enforce"\n', encoding="utf-8")
+    assert isinstance(fault(strict, zero_shot_command, *TOWERS, *asked(), "--name", "no"), LicenceRefused)
 
 
 # ------------------------------------------------------------------------------------------------ retrieval
