@@ -49,6 +49,8 @@ bench: install   ## Print every benchmark's table and its ratio to the limit.
 	$(BIN)/python benchmarks/feature_cache.py
 	$(BIN)/python benchmarks/serving_limit.py
 	$(BIN)/python benchmarks/many_heads.py
+	$(BIN)/python benchmarks/licences.py
+	$(BIN)/python benchmarks/quality.py
 
 clean:           ## Remove what the verbs made.
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
