@@ -163,7 +163,7 @@ def test_a_backbone_has_no_recipe(home: Path) -> None:
         (["--validation", "0"], "--validation 0.0", None),
         (["--promote", "7"], "alias '7' is a number", None),
         (["--new-data"], "--new-data needs --recipe", "--recipe FILE"),
-        (["--strategy", "gradual"], "no strategy 'gradual'; built in: feature-extraction", "feature-extraction"),
+        (["--strategy", "gradul"], "no strategy 'gradul'; built in: feature-extraction", "--strategy gradual"),
     ],
 )
 def test_an_error_says_what_was_wrong_and_what_to_type(

@@ -302,10 +302,12 @@ def test_a_backbones_name_cannot_become_a_models(catalogue: Catalogue, host: Plu
         train(catalogue, host, table, name="toy")
 
 
-def test_a_model_is_no_backbone(catalogue: Catalogue, host: PluginHost, table: Table) -> None:
+def test_a_model_named_as_backbone_lends_the_one_it_stands_on(
+    catalogue: Catalogue, host: PluginHost, table: Table
+) -> None:
     train(catalogue, host, table)
-    with pytest.raises(InvalidInput, match="feelings:1 is a model"):
-        plan_recipe(catalogue, host, table, Reference("feelings"), "text-classification", QUICK)
+    recipe = plan_recipe(catalogue, host, table, Reference("feelings"), "text-classification", QUICK)
+    assert recipe.backbone.digest == catalogue.version(Reference("toy")).subject
 
 
 def test_a_backbone_that_was_removed_is_named_as_the_recipe_calls_it(
@@ -324,7 +326,7 @@ def test_a_backbone_that_was_removed_is_named_as_the_recipe_calls_it(
         (Options(head_options={"width": "wide"}), InvalidInput, "expected a number"),
         (Options(tap="pooled"), NotFound, "'mean'"),
         (Options(tap="tokens"), InvalidInput, "answers once for every row"),
-        (Options(strategy="full"), InvalidInput, "feature-extraction"),
+        (Options(strategy="fulll"), InvalidInput, "built in: feature-extraction"),
         (Options(validation=1.5), InvalidInput, "between 0 and 1"),
         (Options(split_column="part"), InvalidInput, "no column 'part'"),
     ],

@@ -9,9 +9,8 @@ from typing import Any
 
 import pytest
 
-from headstock.errors import InvalidInput, Unsupported
-from headstock.finetune import Phase, Recipe
-from headstock.finetune.strategy import BUILT_IN, built_in, rate
+from headstock.errors import InvalidInput
+from headstock.finetune import Recipe
 
 DIGEST = "sha256:" + "ab" * 32
 
@@ -27,8 +26,12 @@ def spelled() -> dict[str, Any]:
         "strategy": {
             "name": "feature-extraction",
             "phases": [
-                {"name": "head", "live": [], "epochs": 5, "learning_rate": 0.001, "schedule": "cosine"},
+                {
+                    "name": "head", "live": [], "epochs": 5, "learning_rate": 0.001, "backbone_rate": 0.0, "decay": 1.0,
+                    "schedule": "cosine",
+                },
             ],
+            "initial": "pretrained", "l2_sp": 0.0, "interpolation": 1.0,
         },
         "optimizer": {
             "name": "adamw", "weight_decay": 0.01, "beta1": 0.9, "beta2": 0.999, "epsilon": 1e-8, "batch_size": 32,
@@ -63,7 +66,7 @@ def test_a_recipe_survives_toml_and_json_with_its_digest(tmp_path: Path) -> None
 
 def test_the_digest_of_a_recipe_never_changes_between_versions() -> None:
     """Run folders and stored recipes are found by it."""
-    expected = "sha256:5567d604a97da3a51acf1e0dfb84336e380355887443194e102779f65a935f22"
+    expected = "sha256:1c9b70a3e5d225320e21b9c29c7ba57705ecd74818816a2ff610f173b460ff99"
     assert Recipe.from_json(spelled()).digest == expected
 
 
@@ -156,34 +159,23 @@ def test_a_file_that_is_not_toml_is_named(tmp_path: Path) -> None:
         Recipe.from_toml(tmp_path / "absent.toml")
 
 
-def test_an_unknown_strategy_names_those_that_exist() -> None:
-    with pytest.raises(InvalidInput, match="feature-extraction") as caught:
-        built_in("feature-extractoin", epochs=1, learning_rate=0.1, schedule="cosine")
-    assert caught.value.fix == "--strategy feature-extraction"
-
-
-@pytest.mark.parametrize("name", BUILT_IN)
-def test_built_in_strategies_keep_the_backbone_frozen(name: str) -> None:
-    strategy = built_in(name, epochs=7, learning_rate=0.1, schedule="constant")
-    strategy.require_frozen()
-    assert strategy.epochs == 7
-
-
-def test_a_phase_that_trains_the_backbone_is_refused_not_ignored() -> None:
+@pytest.mark.parametrize(
+    "change, said",
+    [
+        ({"live": ["layer.0"]}, "backbone_rate must be above 0"),
+        ({"backbone_rate": 0.1}, "backbone_rate must be above 0"),
+    ],
+)
+def test_a_backbone_rate_stands_where_layers_are_live_and_nowhere_else(change: dict[str, Any], said: str) -> None:
     value = spelled()
-    value["strategy"]["phases"][0]["live"] = ["encoder.5"]
-    with pytest.raises(Unsupported, match=r"encoder\.5"):
-        Recipe.from_json(value).strategy.require_frozen()
+    value["strategy"]["phases"][0].update(change)
+    with pytest.raises(InvalidInput, match=said):
+        Recipe.from_json(value)
 
 
-def test_the_cosine_schedule_falls_from_the_rate_to_zero() -> None:
-    phase = Phase(name="head", live=(), epochs=1, learning_rate=0.5, schedule="cosine")
-    rates = [rate(phase, step, 10) for step in range(11)]
-    assert rates[0] == 0.5
-    assert rates == sorted(rates, reverse=True)
-    assert rates[10] == pytest.approx(0.0, abs=1e-12)
-
-
-def test_the_constant_schedule_stays() -> None:
-    phase = Phase(name="head", live=(), epochs=1, learning_rate=0.5, schedule="constant")
-    assert {rate(phase, step, 10) for step in range(10)} == {0.5}
+@pytest.mark.parametrize("change", [{"interpolation": 0.5}, {"l2_sp": 0.1}, {"initial": "random"}])
+def test_what_needs_a_backbone_that_learns_is_refused_without_one(change: dict[str, Any]) -> None:
+    value = spelled()
+    value["strategy"].update(change)
+    with pytest.raises(InvalidInput, match=r"needs? a"):
+        Recipe.from_json(value)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _DECIDED = (
     "backbone", "head", "column", "text_column", "image_column", "audio_column", "question_column", "context_column",
     "label_column", "labels_column", "target_column", "split_column", "group_column", "time_column", "validation",
-    "epochs", "batch_size", "lr", "schedule",
+    "epochs", "backbone_epochs", "batch_size", "lr", "backbone_lr", "schedule",
     "weight_decay", "patience", "min_delta", "seed", "tap", "head_option", "strategy", "feature_cache",
 )  # fmt: skip
 
@@ -46,11 +46,25 @@ _EXAMPLES = {"text": '"..."', "image": "FILE", "audio": "FILE", "row": "'{...}'"
 @column_options
 @click.option("--validation", type=float, default=0.2, show_default=True, help="Share of rows that validate.")
 @click.option("--epochs", type=click.IntRange(1), default=60, show_default=True, help="Most epochs to train.")
+@click.option(
+    "--backbone-epochs",
+    type=click.IntRange(1),
+    default=5,
+    show_default=True,
+    help="Most epochs of a phase in which the backbone learns.",
+)
 @click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True, help="Rows per step.")
-@click.option("--lr", type=float, default=3e-3, show_default=True, help="Learning rate.")
+@click.option("--lr", type=float, default=3e-3, show_default=True, help="Learning rate of the head.")
+@click.option(
+    "--backbone-lr",
+    type=float,
+    default=1e-4,
+    show_default=True,
+    help="Learning rate of the backbone's last live layers.",
+)
 @click.option(
     "--schedule",
-    type=click.Choice(["cosine", "constant"]),
+    type=click.Choice(["cosine", "constant", "slanted"]),
     default="cosine",
     show_default=True,
     help="How the learning rate moves.",
@@ -67,7 +81,13 @@ _EXAMPLES = {"text": '"..."', "image": "FILE", "audio": "FILE", "row": "'{...}'"
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of split, weights and order.")
 @click.option("--tap", metavar="TAP", help="Output of the backbone to stand on.  [default: the head type's]")
 @click.option("--head-option", metavar="KEY=VALUE", multiple=True, help="Option of the head type; repeatable.")
-@click.option("--strategy", default="feature-extraction", show_default=True, help="Which layers learn, and when.")
+@click.option(
+    "--strategy",
+    metavar="NAME",
+    default="feature-extraction",
+    show_default=True,
+    help="Which layers learn, and when: feature-extraction, last-N, full, gradual, lp-ft, l2-sp, wise-ft, scratch.",
+)
 @click.option(
     "--feature-cache/--no-feature-cache",
     default=True,
@@ -172,8 +192,10 @@ def _plan(catalogue: Catalogue, host: PluginHost, table: Table, asked: Mapping[s
         time_column=asked["time_column"],
         validation=asked["validation"],
         epochs=asked["epochs"],
+        backbone_epochs=asked["backbone_epochs"],
         batch_size=asked["batch_size"],
         learning_rate=_positive("--lr", asked["lr"]),
+        backbone_rate=_positive("--backbone-lr", asked["backbone_lr"]),
         schedule=asked["schedule"],
         weight_decay=_positive("--weight-decay", asked["weight_decay"], zero=True),
         patience=asked["patience"],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
 
@@ -17,9 +17,19 @@ class AdamW:
     `state` holds everything that the next step depends on, by name, ready for a checkpoint.
     """
 
-    def __init__(self, parameters: Iterable[torch.nn.Parameter], choice: OptimizerChoice, state: Tensors) -> None:
-        """Go on from `state`, or begin if it is empty."""
+    def __init__(
+        self,
+        parameters: Iterable[torch.nn.Parameter],
+        choice: OptimizerChoice,
+        state: Tensors,
+        shares: Sequence[float] | None = None,
+    ) -> None:
+        """Go on from `state`, or begin if it is empty.
+
+        `shares` are each parameter's rate as a share of what `step` is given; all 1 by default.
+        """
         self._parameters = list(parameters)
+        self._shares = shares or [1.0] * len(self._parameters)
         self._choice = choice
         self.state = {name: tensor.clone() for name, tensor in state.items()} or self._fresh()
 
@@ -30,7 +40,7 @@ class AdamW:
         with torch.no_grad():
             for index, parameter in enumerate(self._parameters):
                 if parameter.grad is not None:
-                    self._move(index, parameter, parameter.grad, steps, learning_rate)
+                    self._move(index, parameter, parameter.grad, steps, learning_rate * self._shares[index])
                     parameter.grad = None
 
     def _move(

@@ -30,12 +30,15 @@ class State:
     history: list[dict[str, Any]] = field(default_factory=list)
     """One record per epoch done."""
     head: Tensors = field(default_factory=dict)
+    """The head, and under `body.` what the strategy may change of the backbone."""
     best: Tensors = field(default_factory=dict)
     optimizer: Tensors = field(default_factory=dict)
     """What `AdamW.state` holds."""
+    anchor: Tensors = field(default_factory=dict)
+    """Weights after the first phase, where the strategy interpolates towards them."""
 
 
-_PARTS = ("head", "best", "optimizer")
+_PARTS = ("head", "best", "optimizer", "anchor")
 _NUMBERS = ("phase", "epoch", "stale", "best_epoch", "best_value", "best_loss", "history")
 
 

@@ -66,8 +66,10 @@ def fine_tune(
     with RunFolder(catalogue.settings.runs, recipe) as run:
         trackers = Trackers(host.callbacks(), watcher.say)
         trackers.start(recipe.to_json())
-        trained = train_head(catalogue, prepared, run, watcher, trackers, threads)
-        outcome = _publish(catalogue, host, name, prepared, trained, began, stated)
+        # From here, as a strategy may put a new backbone into the store before the head is published on it.
+        with catalogue.writing(f"fine-tune {name}"):
+            trained = train_head(catalogue, host, prepared, run, watcher, trackers, threads)
+            outcome = _publish(catalogue, host, name, prepared, trained, began, stated)
         run.remove()
     trackers.end(prepared.backbone.identity, outcome.report)
     return outcome
@@ -80,7 +82,8 @@ def _check_licences(catalogue: Catalogue, recipe: Recipe, name: str, said: str, 
 
     licence = known_expression(said, "--data-licence") if said else ""
     digest, backbone = Digest(recipe.backbone.digest), recipe.backbone.name
-    for warning in enforcement.check_fine_tune(catalogue, digest, backbone, name, recipe.data.name, licence):
+    changes = recipe.strategy.changes_backbone
+    for warning in enforcement.check_fine_tune(catalogue, digest, backbone, name, recipe.data.name, licence, changes):
         watcher.say(f"warning: {warning}")
     return enforcement.data_statement(licence, said)
 
@@ -123,7 +126,16 @@ def _publish(
     newest = catalogue.versions(name)[:1]
     dataset = _dataset_artefact(prepared)
     version, head = publish.publish(
-        catalogue, host, name, recipe, served, dataset, report, reports.summary(report), [stated.about(dataset.digest)]
+        catalogue,
+        host,
+        name,
+        recipe,
+        served,
+        dataset,
+        report,
+        reports.summary(report),
+        [stated.about(dataset.digest)],
+        trained.new_backbone,
     )
     return Outcome(version, head, report, fresh=not newest or newest[0].number != version.number)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -13,11 +13,13 @@ import torch
 
 from headstock.errors import HeadstockError
 from headstock.finetune.adamw import AdamW
+from headstock.finetune.body import Body
 from headstock.finetune.checkpoint import State, Tensors
+from headstock.finetune.learner import Learner
 from headstock.finetune.recipe import Recipe
 from headstock.finetune.strategy import Phase, rate
 from headstock.finetune.values import Values, pick
-from headstock.hookspecs import HeadType, Targets
+from headstock.hookspecs import Batch, HeadType, Targets
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +32,11 @@ class Job:
     """Training and validation features; called every epoch, so that it may compute them anew."""
     train: Targets
     validation: Targets
+    body: Body | None = None
+    """The backbone, where a phase lets it learn."""
+    train_rows: Sequence[int] = ()
+    """Row numbers of the training rows, which `body` reads."""
+    validation_rows: Sequence[int] = ()
 
 
 @contextmanager
@@ -53,19 +60,34 @@ def one_thread() -> Iterator[None]:
 
 
 def train(job: Job, head: torch.nn.Module, state: State, after_epoch: Callable[[State], None]) -> None:
-    """Run every phase from where `state` stands; `head` ends with the best weights.
+    """Run every phase from where `state` stands; `head`, and the body where there is one, end with the best weights.
 
     `after_epoch` is called with the state after each epoch, to save and to show it. Raises `HeadstockError` if the
     loss stops being a number.
     """
+    learner = Learner(job.recipe, job.head_type, head, job.body)
     if state.head:
-        head.load_state_dict(state.head)
+        learner.load(state.head)
+    strategy = job.recipe.strategy
     with one_thread():
-        for index in range(state.phase, len(job.recipe.strategy.phases)):
-            _run_phase(job, job.recipe.strategy.phases[index], head, state, after_epoch)
-            head.load_state_dict(state.best)
+        for index in range(state.phase, len(strategy.phases)):
+            _run_phase(job, strategy.phases[index], learner, state, after_epoch)
+            learner.load(state.best)
+            if index == 0 and strategy.interpolation < 1:
+                state.anchor = learner.copy()
             state.phase, state.epoch, state.stale = index + 1, 0, 0
-            state.head, state.optimizer = _copy(head), {}
+            state.head, state.optimizer = learner.copy(), {}
+        if state.anchor:
+            learner.load(_between(state.anchor, learner.copy(), strategy.interpolation))
+    head.eval()
+    if job.body is not None:
+        job.body.set_live(())
+        job.body.module.eval()
+
+
+def _between(start: Tensors, end: Tensors, share: float) -> Tensors:
+    """`share` of the way from `start` to `end`; counters and other whole numbers are those of the end."""
+    return {n: start[n].lerp(t, share) if t.is_floating_point() else t for n, t in end.items()}
 
 
 def outputs_of(head: torch.nn.Module, features: Values) -> Values:
@@ -78,19 +100,21 @@ def outputs_of(head: torch.nn.Module, features: Values) -> Values:
     return result
 
 
-def _run_phase(
-    job: Job, phase: Phase, head: torch.nn.Module, state: State, after_epoch: Callable[[State], None]
-) -> None:
-    optimizer = AdamW(head.parameters(), job.recipe.optimizer, state.optimizer)
+def _run_phase(job: Job, phase: Phase, learner: Learner, state: State, after_epoch: Callable[[State], None]) -> None:
+    optimizer = learner.begin(phase, state.optimizer)
     patience = job.recipe.stopping.patience
     # What has nothing to train is finished when it is built; one epoch judges it.
-    most = phase.epochs if any(p.requires_grad for p in head.parameters()) else 1
+    most = phase.epochs if phase.live or any(p.requires_grad for p in learner.head.parameters()) else 1
     while state.epoch < most and not (patience and state.stale >= patience):
         began = time.perf_counter()
-        rows, held_out = job.features()
-        loss, learning_rate = _epoch(job, phase, head, optimizer, rows, state)
+        if learner.moved_before(state):
+            loss, learning_rate = _live_epoch(job, phase, learner, optimizer, state)
+            held_out = learner.values(job.validation_rows)
+        else:
+            rows, held_out = job.features()
+            loss, learning_rate = _epoch(job, phase, learner, optimizer, rows, state)
         state.epoch += 1
-        value, validation_loss = _judge(job, head, held_out)
+        value, validation_loss = _judge(job, learner.head, held_out)
         state.history.append({
             "epoch": len(state.history) + 1,
             "phase": phase.name,
@@ -100,39 +124,69 @@ def _run_phase(
             "learning_rate": learning_rate,
             "seconds": round(time.perf_counter() - began, 6),
         })  # fmt: skip
-        _keep_best(job, head, state, value, validation_loss)
-        state.head, state.optimizer = _copy(head), {n: t.clone() for n, t in optimizer.state.items()}
+        _keep_best(job, learner, state, value, validation_loss)
+        state.head, state.optimizer = learner.copy(), {n: t.clone() for n, t in optimizer.state.items()}
         after_epoch(state)
 
 
 def _epoch(
+    job: Job, phase: Phase, learner: Learner, optimizer: AdamW, rows: Values, state: State
+) -> tuple[float, float]:
+    """One pass over the training rows' features; returns the mean loss and the head's last learning rate."""
+    with seeded(job.recipe.seed, "epoch", state.phase, state.epoch):
+        learner.head.train()
+        order = torch.randperm(len(rows))
+        batches = [part.tolist() for part in torch.split(order, job.recipe.optimizer.batch_size)]
+
+        def batch(picked: list[int]) -> Batch:
+            return job.head_type.collate(pick(rows, picked), job.train.only(picked))
+
+        return _steps(job, phase, learner, optimizer, state, batches, batch)
+
+
+def _live_epoch(job: Job, phase: Phase, learner: Learner, optimizer: AdamW, state: State) -> tuple[float, float]:
+    """The same through the backbone, whose live groups learn too."""
+    body = learner.body
+    with seeded(job.recipe.seed, "epoch", state.phase, state.epoch):
+        learner.head.train()
+        body.set_live(phase.live)
+        order = torch.randperm(len(job.train_rows)).tolist()
+        batches = list(body.batches(job.train_rows, order, job.recipe.optimizer.batch_size))
+        batches = [batches[i] for i in torch.randperm(len(batches)).tolist()]
+
+        def batch(picked: list[int]) -> Batch:
+            return learner.batch([job.train_rows[i] for i in picked], job.train.only(picked))
+
+        return _steps(job, phase, learner, optimizer, state, batches, batch)
+
+
+def _steps(
     job: Job,
     phase: Phase,
-    head: torch.nn.Module,
+    learner: Learner,
     optimizer: AdamW,
-    rows: Values,
     state: State,
+    batches: Sequence[list[int]],
+    batch: Callable[[list[int]], Batch],
 ) -> tuple[float, float]:
-    """One pass over the training rows; returns the mean loss and the last learning rate."""
-    size = job.recipe.optimizer.batch_size
-    batches = math.ceil(len(rows) / size)
     total = learning_rate = 0.0
-    head.train()
-    with seeded(job.recipe.seed, "epoch", state.phase, state.epoch):
-        for number, part in enumerate(torch.split(torch.randperm(len(rows)), size)):
-            picked = part.tolist()
-            learning_rate = rate(phase, state.epoch * batches + number, phase.epochs * batches)
-            loss = job.head_type.loss(head, job.head_type.collate(pick(rows, picked), job.train.only(picked)))
-            if loss.requires_grad:
-                loss.backward()  # type: ignore[no-untyped-call]
-                optimizer.step(learning_rate)
-            total += float(loss.detach()) * len(picked)
+    rows = sum(map(len, batches))
+    for number, picked in enumerate(batches):
+        step = state.epoch * len(batches) + number
+        learning_rate = rate(phase.schedule, phase.learning_rate, step, phase.epochs * len(batches))
+        loss = job.head_type.loss(learner.head, batch(picked))
+        total += float(loss.detach()) * len(picked)
+        if loss.requires_grad:
+            penalty = learner.penalty()
+            (loss if penalty is None else loss + penalty).backward()  # type: ignore[no-untyped-call]
+            optimizer.step(learning_rate)
     if not math.isfinite(total):
         raise HeadstockError(
             f"the loss is {total} in epoch {len(state.history) + 1} of phase {phase.name!r}",
-            fix=f"a lower learning rate: --lr {phase.learning_rate / 10:g}",
+            fix=f"a lower learning rate: --lr {phase.learning_rate / 10:g}"
+            + (f" --backbone-lr {phase.backbone_rate / 10:g}" if phase.live else ""),
         )
-    return total / len(rows), learning_rate
+    return total / rows, learning_rate
 
 
 def _judge(job: Job, head: torch.nn.Module, features: Values) -> tuple[float, float]:
@@ -151,16 +205,12 @@ def _judge(job: Job, head: torch.nn.Module, features: Values) -> tuple[float, fl
     return value, loss
 
 
-def _keep_best(job: Job, head: torch.nn.Module, state: State, value: float, loss: float) -> None:
+def _keep_best(job: Job, learner: Learner, state: State, value: float, loss: float) -> None:
     # A small validation set makes the metric coarse; among equals the lower loss is the better head.
     gain, drop = value - state.best_value, state.best_loss - loss
     margin = job.recipe.stopping.min_delta
     if not state.best_epoch or gain > margin or (gain >= 0 and drop > margin):
         state.best_epoch, state.best_value, state.best_loss = len(state.history), value, loss
-        state.best, state.stale = _copy(head), 0
+        state.best, state.stale = learner.copy(), 0
     else:
         state.stale += 1
-
-
-def _copy(head: torch.nn.Module) -> Tensors:
-    return {name: tensor.detach().clone() for name, tensor in head.state_dict().items()}

@@ -12,6 +12,7 @@ from headstock.data.dataset import data_digest
 from headstock.data.roles import require_modality, roles_of
 from headstock.data.split_choice import ColumnSplit, GroupSplit, RandomSplit, TimeSplit
 from headstock.data.table import Table
+from headstock.digest import Digest
 from headstock.errors import InvalidInput
 from headstock.finetune.recipe import (
     FORMAT,
@@ -24,11 +25,11 @@ from headstock.finetune.recipe import (
     Scalar,
     Stopping,
 )
-from headstock.finetune.strategy import Schedule, built_in
+from headstock.finetune.strategy import FEATURE_EXTRACTION, Pace, Schedule, built_in
 from headstock.finetune.taps import default_tap
 from headstock.hookspecs import HeadType
 from headstock.names import Reference
-from headstock.records import BackboneIdentity, Version
+from headstock.records import BackboneIdentity, ModelIdentity, Version
 
 if TYPE_CHECKING:
     from headstock.catalogue import Catalogue
@@ -50,8 +51,14 @@ class Options:
     validation: float = 0.2
     """Share of rows that validate."""
     epochs: int = 60
+    """Of a phase in which only the head learns."""
+    backbone_epochs: int = 5
+    """Of a phase in which the backbone learns."""
     batch_size: int = 32
     learning_rate: float = 3e-3
+    """Of the head."""
+    backbone_rate: float = 1e-4
+    """Of the live layer group nearest to the output."""
     schedule: Schedule = "cosine"
     weight_decay: float = 1e-2
     patience: int = 15
@@ -69,19 +76,15 @@ class Options:
 def plan_recipe(
     catalogue: Catalogue, host: PluginHost, table: Table, backbone: Reference, head: str, options: Options
 ) -> Recipe:
-    """The recipe for training a head of type `head` on `backbone` with `table`.
+    """The recipe for training a head of type `head` on `backbone`, or on the backbone of the model so named.
 
     Raises `NotFound` for an unknown backbone, head type or tap and `InvalidInput` for columns that do not fit.
     """
     version = catalogue.version(backbone)
-    if version.kind != "backbone":
-        raise InvalidInput(
-            f"{version} is a model, not a backbone; a head is grown on a backbone",
-            fix="headstock list, and name the backbone that the model stands on",
-        )
+    digest = _standing_on(catalogue, version)
     head_type = host.head_type(head)
-    identity = BackboneIdentity.from_json(catalogue.artefact(version.subject).identity)
-    require_modality(head_type, _preprocess_kind(catalogue, version), version.name)
+    identity = BackboneIdentity.from_json(catalogue.artefact(digest).identity)
+    require_modality(head_type, _preprocess_kind(catalogue, digest), version.name)
     tap = identity.tap(options.tap or default_tap(head_type, identity.taps))
     split = choose_split(table, head_type, options)
     taken = [] if isinstance(split, RandomSplit) else [split.column]
@@ -89,16 +92,11 @@ def plan_recipe(
     return Recipe(
         format=FORMAT,
         seed=options.seed,
-        backbone=BackboneChoice(name=version.name, digest=version.subject),
+        backbone=BackboneChoice(name=version.name, digest=digest),
         head=HeadChoice(type=head, tap=tap.name, options=head_options(head_type, tap.width, options.head_options)),
         data=DataChoice(name=table.name, sha256=data_digest(table, columns), columns=columns),
         split=split,
-        strategy=built_in(
-            options.strategy,
-            epochs=options.epochs,
-            learning_rate=options.learning_rate,
-            schedule=options.schedule,
-        ),
+        strategy=built_in(options.strategy, _pace(options), _groups(catalogue, host, digest, version.name, options)),
         optimizer=OptimizerChoice(
             name="adamw",
             weight_decay=options.weight_decay,
@@ -110,6 +108,27 @@ def plan_recipe(
         stopping=Stopping(patience=options.patience, min_delta=options.min_delta),
         features=Features(cache=options.cache),
     )
+
+
+def _pace(options: Options) -> Pace:
+    return Pace(
+        epochs=options.epochs,
+        backbone_epochs=options.backbone_epochs,
+        learning_rate=options.learning_rate,
+        backbone_rate=options.backbone_rate,
+        schedule=options.schedule,
+    )
+
+
+def _groups(catalogue: Catalogue, host: PluginHost, digest: Digest, name: str, options: Options) -> tuple[str, ...]:
+    """The backbone's layer groups; none where the strategy asks for none, as finding out costs loading it."""
+    if options.strategy == FEATURE_EXTRACTION:
+        return ()
+    # A name that does not exist costs no wait.
+    built_in(options.strategy, _pace(options))
+    from headstock.backbone.restore import restore
+
+    return restore(catalogue, host, digest, name).group_names
 
 
 def head_options(head_type: HeadType, width: int, typed: Mapping[str, str]) -> dict[str, Scalar]:
@@ -178,6 +197,13 @@ def choose_split(
     return RandomSplit(kind="random", fraction=options.validation, stratified=stratified, seed=options.seed)
 
 
-def _preprocess_kind(catalogue: Catalogue, version: Version) -> str:
-    kind: str = catalogue.store.read_json(catalogue.artefact(version.subject).files["preprocess"])["kind"]
+def _standing_on(catalogue: Catalogue, version: Version) -> Digest:
+    """The backbone itself, or the one that a model stands on: a head may share what another run has tuned."""
+    if version.kind == "backbone":
+        return version.subject
+    return ModelIdentity.from_json(catalogue.artefact(version.subject).identity).backbone
+
+
+def _preprocess_kind(catalogue: Catalogue, digest: Digest) -> str:
+    kind: str = catalogue.store.read_json(catalogue.artefact(digest).files["preprocess"])["kind"]
     return kind

@@ -61,7 +61,6 @@ def prepare(
 ) -> Prepared:
     """Check everything that can be checked now; see `fine_tune` for what is raised. `say` hears what is unusual."""
     _check_free(catalogue, name)
-    recipe.strategy.require_frozen()
     head_type = host.head_type(recipe.head.type)
     _check_options(head_type, recipe)
     backbone = _load_backbone(catalogue, recipe)

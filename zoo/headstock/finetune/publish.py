@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     import torch
 
     from headstock.catalogue import Catalogue
+    from headstock.finetune.new_backbone import NewBackbone
     from headstock.plugin_host import PluginHost
 
 TOLERANCE = 1e-5
@@ -118,32 +119,40 @@ def publish(
     report: Mapping[str, Any],
     details: Mapping[str, Any],
     evidence: Sequence[Evidence] = (),
+    new_backbone: NewBackbone | None = None,
 ) -> tuple[Version, Digest]:
-    """Store the head and add a version of `name`; returns it with the head's digest."""
+    """Store the head and add a version of `name`; returns it with the head's digest.
+
+    `new_backbone` is what the head stands on where the run changed the recipe's backbone.
+    """
     with catalogue.writing(f"fine-tune {name}"):
         store = catalogue.store
         form = trained.form
         parameters = store.put_bytes(form if isinstance(form, bytes) else parameter_bytes(form))
-        head = artefact_of("head", _identity(recipe, trained, parameters).to_json(), {"parameters": parameters})
-        backbone = Digest(recipe.backbone.digest)
+        backbone = Digest(recipe.backbone.digest) if new_backbone is None else new_backbone.digest
+        identity = _identity(recipe, trained, backbone, parameters)
+        head = artefact_of("head", identity.to_json(), {"parameters": parameters})
         model = artefact_of(
             "model",
             ModelIdentity(backbone, head.digest).to_json(),
             {"recipe": store.put_json(recipe.to_json()), "report": store.put_json(dict(report))},
         )
         plugin = _plugin(host, recipe.head.type)
+        changed = [new_backbone.admitted.artefact] if new_backbone else []
         version = catalogue.publish(
             Publication(
                 name=name,
                 kind="model",
                 subject=model.digest,
-                artefacts=(head, dataset, plugin, model),
+                artefacts=(*changed, head, dataset, plugin, model),
                 edges=(
                     Edge(head.digest, "head_on", backbone),
                     Edge(head.digest, "trained_on", dataset.digest),
                     Edge(head.digest, "built_by_plugin", plugin.digest),
+                    *(new_backbone.edges(dataset.digest, recipe.strategy.initial) if new_backbone else ()),
                 ),
-                evidence=evidence,
+                evidence=[*evidence, *([new_backbone.evidence()] if new_backbone else [])],
+                certificates=[new_backbone.certificate] if new_backbone else [],
                 details={**details, "head": head.digest},
             )
         )
@@ -160,10 +169,10 @@ def parameter_bytes(form: LinearForm) -> bytes:
     })  # fmt: skip
 
 
-def _identity(recipe: Recipe, trained: TrainedHead, parameters: Digest) -> HeadIdentity:
+def _identity(recipe: Recipe, trained: TrainedHead, backbone: Digest, parameters: Digest) -> HeadIdentity:
     return HeadIdentity(
         type=recipe.head.type,
-        backbone=Digest(recipe.backbone.digest),
+        backbone=backbone,
         tap=recipe.head.tap,
         form="graph" if isinstance(trained.form, bytes) else "linear",
         parameters=parameters,

@@ -9,18 +9,25 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from headstock.backbone.restore import Restored, restore
 from headstock.digest import short
+from headstock.errors import InvalidInput
 from headstock.finetune import checkpoint, loop
+from headstock.finetune.body import Body, RowSource
 from headstock.finetune.checkpoint import State
 from headstock.finetune.feature_cache import FeatureCache
 from headstock.finetune.features import FeatureExtractor, FeatureSet
+from headstock.finetune.new_backbone import NewBackbone, admit, is_changed
 from headstock.finetune.observer import Observer, Trackers
 from headstock.finetune.prepare import Prepared
+from headstock.finetune.reset import reset
 from headstock.finetune.run import RunFolder
 from headstock.finetune.values import Values, flat, pick, width_of
+from headstock.servable import ServableBackbone
 
 if TYPE_CHECKING:
     from headstock.catalogue import Catalogue
+    from headstock.plugin_host import PluginHost
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +38,14 @@ class Trained:
     """With the best weights."""
     state: State
     features: FeatureSet
-    """Of all rows of the table."""
+    """Of all rows of the table, from the backbone that the head stands on."""
     train: Values
     validation: Values
+    probe_train: Values
+    """Features of the training rows from the backbone that the run began with; `train` again if it was not changed."""
+    probe_validation: Values
+    new_backbone: NewBackbone | None
+    """What the run made of the backbone, or None: the model shares the one it began with."""
     resumed: int
     """Epochs that an earlier, interrupted run had done."""
     seconds: Mapping[str, float]
@@ -41,6 +53,7 @@ class Trained:
 
 def train_head(
     catalogue: Catalogue,
+    host: PluginHost,
     prepared: Prepared,
     run: RunFolder,
     watcher: Observer,
@@ -51,11 +64,13 @@ def train_head(
     recipe = prepared.recipe
     began = time.perf_counter()
     try:
+        restored = _restore(catalogue, host, prepared)
         extractor = _extractor(catalogue, prepared, threads)
         dataset, split = prepared.dataset, prepared.split
         features = extractor.features(dataset.inputs, watcher.features)
         train, validation = pick(features.values, split.train), pick(features.values, split.validation)
         extracted = time.perf_counter() - began
+        body = _body(prepared, restored)
         head = _build_head(prepared, train)
         state = _read_state(run, head, watcher.say)
         resumed = len(state.history)
@@ -69,17 +84,53 @@ def train_head(
             trackers.epoch(len(now.history), now.history[-1])
 
         source = _source(prepared, extractor, train, validation)
-        job = loop.Job(recipe, prepared.head_type, source, prepared.train, prepared.validation)
+        job = loop.Job(
+            recipe, prepared.head_type, source, prepared.train, prepared.validation, body, split.train, split.validation
+        )
         watcher.start(recipe, resumed)
         loop.train(job, head, state, after_epoch)
     finally:
         watcher.end()
-    seconds = {"features": extracted, "training": time.perf_counter() - began - extracted}
-    return Trained(head, state, features, train, validation, resumed, seconds)
+    trained = time.perf_counter() - began - extracted
+    made, seconds = None, {"features": extracted, "training": trained}
+    parents = (train, validation)
+    if restored is not None and is_changed(restored):
+        made = admit(catalogue, prepared.backbone, restored, watcher.say)
+        features = _extractor(catalogue, prepared, threads, made.servable).features(dataset.inputs, _unseen)
+        train, validation = pick(features.values, split.train), pick(features.values, split.validation)
+        seconds["admission"] = time.perf_counter() - began - extracted - trained
+    return Trained(head, state, features, train, validation, *parents, made, resumed, seconds)
 
 
-def _extractor(catalogue: Catalogue, prepared: Prepared, threads: int) -> FeatureExtractor:
-    backbone, tap = prepared.backbone, prepared.recipe.head.tap
+def _restore(catalogue: Catalogue, host: PluginHost, prepared: Prepared) -> Restored | None:
+    """The backbone as a module, where the strategy changes it."""
+    recipe = prepared.recipe
+    if not recipe.strategy.changes_backbone:
+        return None
+    restored = restore(catalogue, host, prepared.backbone.digest, recipe.backbone.name)
+    recipe.strategy.require_groups(restored.group_names, recipe.backbone.name)
+    if recipe.strategy.initial == "random":
+        with loop.one_thread(), loop.seeded(recipe.seed, "reset"):
+            reset(restored.module)
+    return restored
+
+
+def _body(prepared: Prepared, restored: Restored | None) -> Body | None:
+    if restored is None:
+        return None
+    preprocessor = prepared.backbone.open_preprocessor()
+    rows = RowSource(preprocessor, prepared.head_type.reads, prepared.dataset.inputs)
+    return Body(restored, restored.identity.tap(prepared.recipe.head.tap), preprocessor, rows)
+
+
+def _unseen(done: int, total: int) -> None:
+    """Progress of a pass that nobody waits for long."""
+
+
+def _extractor(
+    catalogue: Catalogue, prepared: Prepared, threads: int, changed: ServableBackbone | None = None
+) -> FeatureExtractor:
+    backbone, tap = changed or prepared.backbone, prepared.recipe.head.tap
     cache = None
     if prepared.recipe.features.cache:
         root = catalogue.settings.cache
@@ -112,8 +163,15 @@ def _build_head(prepared: Prepared, train: Values) -> torch.nn.Module:
     options = head_type.resolve_options(width, recipe.head.options)
     with loop.one_thread(), loop.seeded(recipe.seed, "build"):
         head = head_type.build(width, prepared.train, options)
+        trainable = any(parameter.requires_grad for parameter in head.parameters())
+        if recipe.strategy.changes_backbone and not trainable:
+            raise InvalidInput(
+                f"head type {head_type.name!r} has no weights to train, so no gradient tells a backbone what to learn",
+                fix="--strategy feature-extraction",
+            )
         fit = getattr(head, "fit_input_statistics", None)
-        if callable(fit):
+        # Statistics of features that move from the first step on would be wrong from the second.
+        if callable(fit) and not recipe.strategy.phases[0].live:
             fit(torch.from_numpy(flat(train)))
     return head
 
@@ -127,7 +185,7 @@ def _read_state(run: RunFolder, head: torch.nn.Module, say: Callable[[str], None
         say("the run's checkpoint is damaged; starting from the first epoch")
         return State()
     shapes = {name: tensor.shape for name, tensor in head.state_dict().items()}
-    if {name: tensor.shape for name, tensor in state.head.items()} != shapes:
+    if {name: tensor.shape for name, tensor in state.head.items() if not name.startswith("body.")} != shapes:
         # The plugin was changed between the two runs.
         say("the run's checkpoint is of another make of this head type; starting from the first epoch")
         return State()

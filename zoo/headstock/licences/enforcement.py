@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from headstock.digest import Digest, digest_json
 from headstock.errors import FailedPrecondition, LicenceRefused
 from headstock.licences.aliases import NOASSERTION
 from headstock.licences.composition import Verdict, judge
-from headstock.licences.facts import Facts
+from headstock.licences.facts import MADE_HERE, Facts
 from headstock.licences.gate import read_facts, verdict
 from headstock.licences.naming import check_published_name
 from headstock.licences.policy import Policy
@@ -53,14 +53,21 @@ def check(found: Verdict, policy: Policy, what: str, reference: str, name: str) 
 
 
 def check_fine_tune(
-    catalogue: Catalogue, backbone: Digest, backbone_name: str, name: str, data: str, data_licence: str = ""
+    catalogue: Catalogue,
+    backbone: Digest,
+    backbone_name: str,
+    name: str,
+    data: str,
+    data_licence: str = "",
+    changes_backbone: bool = False,
 ) -> list[str]:
     """Warnings about a model that is not trained yet; raises as `check` does, before anything is spent on it.
 
     `data` is the data set's name, `data_licence` the SPDX expression that it is under, empty if nobody said.
+    With `changes_backbone` the head will stand on a derivative of the backbone, made on the same data.
     """
     policy = Policy.load(catalogue.settings)
-    facts, planned = _plan(read_facts(catalogue), backbone, data, data_licence)
+    facts, planned = _plan(read_facts(catalogue), backbone, data, data_licence, changes_backbone)
     found = judge(facts, planned, policy.context, policy)
     return check(found, policy, f"fine-tuning {name!r} on {backbone_name!r}", backbone_name, name)
 
@@ -96,14 +103,21 @@ def _name_warning(found: Verdict, policy: Policy, name: str) -> str:
     return ""
 
 
-def _plan(facts: Facts, backbone: Digest, data: str, licence: str) -> tuple[Facts, Digest]:
+def _plan(facts: Facts, backbone: Digest, data: str, licence: str, changes: bool) -> tuple[Facts, Digest]:
     """The facts with a head and a model that do not exist yet, as a fine-tune would add them."""
-    parts = {"dataset": {"kind": "dataset", "name": data, "planned": True}}
+    parts: dict[str, dict[str, Any]] = {"dataset": {"kind": "dataset", "name": data, "planned": True}}
+    dataset = digest_json(parts["dataset"])
+    edges, said = [], [Evidence(dataset, "licence", licence, OPERATOR, "")] if licence else []
+    if changes:
+        parts["backbone"] = {**facts.identity(backbone), "kind": "backbone", "planned": True}
+        changed = digest_json(parts["backbone"])
+        edges += [(changed, "finetuned_from", backbone), (changed, "trained_on", dataset)]
+        said.append(Evidence(changed, MADE_HERE, "true", "fine-tune", "fine-tune"))
+        backbone = changed
     parts["head"] = {"kind": "head", "backbone": backbone, "planned": True}
-    head, dataset = digest_json(parts["head"]), digest_json(parts["dataset"])
+    head = digest_json(parts["head"])
     parts["model"] = {"kind": "model", "backbone": backbone, "head": head, "adapter": None}
-    said = [Evidence(dataset, "licence", licence, OPERATOR, "")] if licence else []
-    edges = [(head, "head_on", backbone), (head, "trained_on", dataset)]
+    edges += [(head, "head_on", backbone), (head, "trained_on", dataset)]
     return _with(facts, Facts.build({digest_json(v): v for v in parts.values()}, edges, said)), digest_json(
         parts["model"]
     )

@@ -19,6 +19,9 @@ PARTS = ("adapter", "backbone", "head")
 _EVENT_FIELDS = ("id", "at", "actor", "action", "subject", "detail", "previous")
 _INPUTS = {"pixel_values": "image", "input_ids": "text", "input_values": "audio", "features": "audio"}
 
+MADE_HERE = "made_here"
+"""Field of the statement that weights were made on this installation and came from no source."""
+
 CONCLUDE = "conclude"
 """Action of the audit events that hold decisions."""
 
@@ -126,6 +129,14 @@ class Facts:
         inputs = {i.get("name", "") for i in self.identity(digest).get("inputs", [])}
         found = {modality for name, modality in _INPUTS.items() if name in inputs}
         return found.pop() if len(found) == 1 else "multimodal" if found else ""
+
+    def made_here(self, digest: str) -> bool:
+        """True for weights that were made on this installation: their terms are those of what they were made from.
+
+        What came from a source is never taken for our own, whatever else is said about it.
+        """
+        said = any(s.field == MADE_HERE for s in self.statements.get(digest, ()))
+        return said and not any(relation == "converted_from" for relation, _ in self.edges.get(digest, ()))
 
     def own_statements(self, digest: str) -> tuple[Evidence, ...]:
         """Licence statements that are kept with the artefact itself."""

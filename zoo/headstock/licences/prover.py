@@ -110,7 +110,7 @@ class Prover:
             return nodes[0] if len(nodes) == 1 else combined("agree", nodes)
         if situation.scope in ("note", "attribute"):
             return fact("allow", "no source states its licence; only a remark is wanted of it")
-        if kind in _OWN:
+        if kind in _OWN or self._facts.made_here(digest):
             return fact("allow", "made here: carries no terms of its own")
         if kind == "source" and self._policy.stances["unstated_parent"] == "trust-child":
             return fact(

@@ -1,0 +1,136 @@
+"""The backbone as a part of what learns: rows in, features of one tap out, some layer groups live, the rest frozen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import torch
+
+from headstock.backbone.restore import Restored
+from headstock.data.inputs import RawInputs
+from headstock.finetune.reading import preprocessed
+from headstock.finetune.values import Values
+from headstock.hookspecs import Batch
+from headstock.preprocess import Preprocessor, Row
+from headstock.records import Reads, Tap
+
+_KEPT_BYTES = 256 * 2**20
+"""Preprocessed rows that are kept from epoch to epoch; the rest is read again."""
+_WINDOW = 8
+"""Batches that are sorted by length together: near lengths waste little padding, and the order stays random."""
+
+
+class RowSource:
+    """The data set's rows, preprocessed when they are asked for."""
+
+    def __init__(self, preprocessor: Preprocessor, reads: Reads, inputs: RawInputs) -> None:
+        self._preprocessor, self._reads, self._inputs = preprocessor, reads, inputs
+        self._kept: dict[int, Row] = {}
+        self._bytes = 0
+
+    def read(self, numbers: Sequence[int]) -> list[Row]:
+        """The rows of these numbers, in this order; raises `InvalidInput` naming one that cannot be read."""
+        missing = [number for number in dict.fromkeys(numbers) if number not in self._kept]
+        found = dict(zip(missing, preprocessed(self._preprocessor, self._reads, self._inputs, missing), strict=True))
+        for number, row in found.items():
+            size = sum(tensor.nbytes for tensor in row.tensors.values())
+            if self._bytes + size <= _KEPT_BYTES:
+                self._kept[number] = row
+                self._bytes += size
+        return [self._kept.get(number) or found[number] for number in numbers]
+
+
+class Body:
+    """A backbone in training. Frozen is frozen: what is not live moves no weight, no statistic, drops nothing."""
+
+    def __init__(self, restored: Restored, tap: Tap, preprocessor: Preprocessor, rows: RowSource) -> None:
+        """`restored` is changed in place."""
+        self.module = restored.module
+        self.rows = rows
+        self._groups = restored.groups
+        self._tap = tap
+        self._preprocessor = preprocessor
+        self._equal = restored.identity.padding == "equal-length"
+
+    def learned(self, live: Sequence[str]) -> tuple[str, ...]:
+        """Name prefixes of all that the layer groups `live` hold, buffers included."""
+        return tuple(prefix for group in self._groups if group.name in live for prefix in group.prefixes)
+
+    def set_live(self, live: Sequence[str]) -> None:
+        """Let these groups learn and freeze all others; call `module.eval()` afterwards to judge."""
+        prefixes = self.learned(live)
+        self.module.eval()
+        for name, module in self.module.named_modules():
+            if prefixes and f"{name}.".startswith(prefixes):
+                module.training = True
+        for name, parameter in self.module.named_parameters():
+            parameter.requires_grad_(bool(prefixes) and name.startswith(prefixes))
+
+    def rates(self, live: Sequence[str], decay: float) -> list[tuple[torch.nn.Parameter, float]]:
+        """Live parameters, each with its rate as a share of the topmost group's."""
+        ordered = [group for group in self._groups if group.name in live]
+        found: dict[str, tuple[torch.nn.Parameter, float]] = {}
+        parameters = dict(self.module.named_parameters())
+        for depth, group in enumerate(reversed(ordered)):
+            for name, parameter in parameters.items():
+                if name.startswith(group.prefixes):
+                    found.setdefault(name, (parameter, decay**depth))
+        return list(found.values())
+
+    def forward(self, rows: Sequence[Row]) -> list[torch.Tensor]:
+        """Features of each row, [..., width] or [positions, width], with gradient where layers are live."""
+        feeds = {name: torch.from_numpy(array) for name, array in self._preprocessor.collate(rows).items()}
+        block = self.module(**feeds)[self._tap.name]
+        if not self._tap.ragged:
+            return list(block)
+        return [row[: self._tap.positions(r.steps)] for row, r in zip(block, rows, strict=True)]
+
+    def values(self, numbers: Sequence[int], size: int) -> Values:
+        """Features of these rows without gradient, in eval mode, as the loop takes them from a cache."""
+        found: list[torch.Tensor | None] = [None] * len(numbers)
+        training = [module for module in self.module.modules() if module.training]
+        self.module.eval()
+        with torch.no_grad():
+            for places in self.batches(numbers, list(range(len(numbers))), size):
+                for place, features in zip(
+                    places, self.forward(self.rows.read([numbers[p] for p in places])), strict=True
+                ):
+                    found[place] = features.clone()
+        for module in training:
+            module.training = True
+        rows = [features for features in found if features is not None]
+        return [row.numpy() for row in rows] if self._tap.ragged else torch.stack(rows).numpy()
+
+    def batches(self, numbers: Sequence[int], order: Sequence[int], size: int) -> Iterator[list[int]]:
+        """Places in `numbers`, in batches of near lengths (equal ones where the family may not pad).
+
+        `order` is the order in which the places come; windows of it are sorted by length.
+        """
+        for start in range(0, len(order), size * _WINDOW):
+            window = list(order[start : start + size * _WINDOW])
+            lengths = [self.rows_length(numbers[place]) for place in window]
+            ranked = [window[i] for i in sorted(range(len(window)), key=lambda i: (lengths[i], i))]
+            yield from self._cut(numbers, ranked, size)
+
+    def rows_length(self, number: int) -> int:
+        """Length of one row, in the unit of its cost."""
+        return self.rows.read([number])[0].length
+
+    def _cut(self, numbers: Sequence[int], ranked: Sequence[int], size: int) -> Iterator[list[int]]:
+        batch: list[int] = []
+        for place in ranked:
+            changed = self._equal and batch and self.rows_length(numbers[batch[0]]) != self.rows_length(numbers[place])
+            if batch and (len(batch) == size or changed):
+                yield batch
+                batch = []
+            batch.append(place)
+        if batch:
+            yield batch
+
+
+def with_gradient(batch: Batch, features: Sequence[torch.Tensor]) -> Batch:
+    """The batch that a head type collated from the values of `features`, with `features` themselves in it."""
+    if batch.mask is None:
+        return replace(batch, features=torch.stack(list(features)))
+    return replace(batch, features=torch.nn.utils.rnn.pad_sequence(list(features), batch_first=True))
