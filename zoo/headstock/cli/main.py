@@ -16,6 +16,7 @@ BUILT_IN: dict[str, tuple[str, str]] = {
     "show": ("headstock.cli.show", "Show one entry: source, digests, licences, lineage, metrics."),
     "pull": ("headstock.cli.pull", "Bring a backbone into the catalogue."),
     "fine-tune": ("headstock.cli.fine_tune", "Grow a model on a backbone."),
+    "recipe": ("headstock.cli.recipe", "Write, check and compare recipes."),
     "predict": ("headstock.cli.predict", "Ask a model, in process or on a server."),
     "data": ("headstock.cli.data", "Look at data before it trains anything."),
     "promote": ("headstock.cli.promote", "Move an alias to a version."),

@@ -61,18 +61,8 @@ def prepare(
 ) -> Prepared:
     """Check everything that can be checked now; see `fine_tune` for what is raised. `say` hears what is unusual."""
     _check_free(catalogue, name)
-    head_type = host.head_type(recipe.head.type)
-    _check_options(head_type, recipe)
-    backbone = _load_backbone(catalogue, recipe)
-    require_modality(head_type, backbone.spec.kind, recipe.backbone.name)
-    _require_tap(head_type, backbone, recipe.head.tap)
-    found = data_digest(table, recipe.data.columns)
-    if found != recipe.data.sha256:
-        raise FailedPrecondition(
-            f"{table.name!r} (sha256 {short(found)}) is not the data of the recipe, "
-            f"{recipe.data.name!r} (sha256 {short(recipe.data.sha256)})",
-            fix="the recipe's own data, or --new-data to train the same recipe on this",
-        )
+    head_type, backbone = _parts(catalogue, host, recipe)
+    _require_data(recipe, table)
     dataset = read_dataset(
         table,
         recipe.data.columns,
@@ -90,6 +80,41 @@ def prepare(
         say(note)
     _tell_split(split, say)
     return Prepared(recipe, table, head_type, backbone, dataset, split, targets)
+
+
+def check_recipe(catalogue: Catalogue, host: PluginHost, recipe: Recipe, table: Table | None) -> None:
+    """Raise unless this catalogue and these plugins can run `recipe`, and `table`, where one is given, is its data.
+
+    What the rows hold is looked at only by a fine-tune and by `headstock data check`.
+    """
+    _parts(catalogue, host, recipe)
+    if table is not None:
+        _require_data(recipe, table)
+    if recipe.strategy.changes_backbone:
+        from headstock.backbone.restore import restore
+
+        restored = restore(catalogue, host, Digest(recipe.backbone.digest), recipe.backbone.name)
+        recipe.strategy.require_groups(restored.group_names, recipe.backbone.name)
+
+
+def _parts(catalogue: Catalogue, host: PluginHost, recipe: Recipe) -> tuple[HeadType, ServableBackbone]:
+    """What the recipe names, if it exists here and fits together."""
+    head_type = host.head_type(recipe.head.type)
+    _check_options(head_type, recipe)
+    backbone = _load_backbone(catalogue, recipe)
+    require_modality(head_type, backbone.spec.kind, recipe.backbone.name)
+    _require_tap(head_type, backbone, recipe.head.tap)
+    return head_type, backbone
+
+
+def _require_data(recipe: Recipe, table: Table) -> None:
+    found = data_digest(table, recipe.data.columns)
+    if found != recipe.data.sha256:
+        raise FailedPrecondition(
+            f"{table.name!r} (sha256 {short(found)}) is not the data of the recipe, "
+            f"{recipe.data.name!r} (sha256 {short(recipe.data.sha256)})",
+            fix="the recipe's own data, or --new-data to train the same recipe on this",
+        )
 
 
 def _check_free(catalogue: Catalogue, name: str) -> None:

@@ -1,0 +1,122 @@
+"""`headstock recipe`: write, check and compare what decides a fine-tune."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from headstock.cli.output import emit, format_option
+from headstock.cli.recipe_options import plan, read_recipe, recipe_options
+from headstock.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from headstock.finetune import Recipe
+
+
+@click.group("recipe")
+def command() -> None:
+    """Write, check and compare recipes: TOML files that spell everything that decides a fine-tune."""
+
+
+@command.command("init")
+@click.option(
+    "--data",
+    metavar="FILE|FOLDER",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="Table or folder that it is for; nothing is trained.",
+)
+@click.option("--out", type=click.Path(path_type=Path), help="File to write.  [default: standard output]")
+@recipe_options
+def init(data: Path, out: Path | None, **asked: Any) -> None:
+    """Write the recipe that `headstock fine-tune` with the same options would run."""
+    from headstock.catalogue import Catalogue
+    from headstock.finetune import read_table
+    from headstock.plugin_host import open_host
+
+    table = read_table(data)
+    with Catalogue.open() as catalogue:
+        text = plan(catalogue, open_host(), table, asked).to_toml()
+    if out is None:
+        click.echo(text, nl=False)
+        return
+    if out.exists():
+        raise InvalidInput(f"{out.name!r} exists already", fix="another --out, or remove it")
+    try:
+        out.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise InvalidInput(f"cannot write the recipe to {out.name!r}: {error.strerror}") from error
+
+
+@command.command("validate")
+@click.argument("source", metavar="FILE|NAME[:V]")
+@click.option(
+    "--data", metavar="FILE|FOLDER", type=click.Path(path_type=Path), help="Also ask whether this is its data."
+)
+def validate(source: str, data: Path | None) -> None:
+    """Check a recipe against this catalogue: keys, backbone, tap, layer groups, head type, and with --data the data.
+
+    Exits with 2 and says what is wrong where it could not be run.
+    """
+    from headstock.catalogue import Catalogue
+    from headstock.finetune import read_table
+    from headstock.finetune.prepare import check_recipe
+    from headstock.plugin_host import open_host
+
+    table = None if data is None else read_table(data)
+    with Catalogue.open() as catalogue:
+        recipe = read_recipe(catalogue, source)
+        check_recipe(catalogue, open_host(), recipe, table)
+    what = f"{recipe.head.type} on {recipe.backbone.name} by {recipe.strategy.name}"
+    click.echo(f"{source}: {what}; digest {recipe.digest}")
+
+
+@command.command("diff")
+@click.argument("first", metavar="A")
+@click.argument("second", metavar="B")
+@format_option
+def diff(first: str, second: str, format_: str) -> None:
+    """List the settings in which two recipes differ; each is a FILE or the NAME[:V] of a model. Exits with 0."""
+    from headstock.catalogue import Catalogue
+
+    with Catalogue.open() as catalogue:
+        found = list(differences(read_recipe(catalogue, first), read_recipe(catalogue, second)))
+    if format_ == "table" and not found:
+        click.echo("the recipes are the same")
+        return
+    emit(
+        format_,
+        found,
+        headers=["SETTING", "A", "B"],
+        row=lambda record: [record["setting"], _shown(record["a"]), _shown(record["b"])],
+        name=lambda record: str(record["setting"]),
+    )
+
+
+def differences(first: Recipe, second: Recipe) -> Iterator[dict[str, Any]]:
+    """Settings that differ, by dotted key; a side that has none holds None."""
+    a, b = dict(_flat(first.to_json())), dict(_flat(second.to_json()))
+    for key in dict.fromkeys([*a, *b]):
+        if a.get(key) != b.get(key):
+            yield {"setting": key, "a": a.get(key), "b": b.get(key)}
+
+
+def _flat(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from _flat(inner, f"{path}.{key}" if path else str(key))
+    elif isinstance(value, list) and any(isinstance(item, Mapping) for item in value):
+        for index, inner in enumerate(value):
+            yield from _flat(inner, f"{path}.{index}")
+    else:
+        yield path, value
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "-"
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,157 @@
+"""Options that a recipe is made from; shared by the commands that train and that write recipes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from headstock.cli.column_options import column_options, told_columns
+from headstock.errors import InvalidInput, NotFound
+from headstock.names import Reference
+
+if TYPE_CHECKING:
+    from headstock.catalogue import Catalogue
+    from headstock.finetune import Recipe, Table
+    from headstock.plugin_host import PluginHost
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+DECIDED = (
+    "backbone", "head", "column", "text_column", "image_column", "audio_column", "question_column", "context_column",
+    "label_column", "labels_column", "target_column", "split_column", "group_column", "time_column", "validation",
+    "epochs", "backbone_epochs", "batch_size", "lr", "backbone_lr", "schedule",
+    "weight_decay", "patience", "min_delta", "seed", "tap", "head_option", "strategy", "feature_cache",
+)  # fmt: skip
+"""Parameters that a recipe decides; together with one they would contradict it."""
+
+
+def recipe_options(command: F) -> F:
+    """`--backbone`, `--head`, the columns and everything else that decides a fine-tune."""
+    first = [
+        click.option("--backbone", metavar="NAME[:V]", help="Backbone that the head is grown on."),
+        click.option("--head", metavar="TYPE", help="Head type; see 'headstock heads'."),
+    ]
+    others = [
+        click.option("--validation", type=float, default=0.2, show_default=True, help="Share of rows that validate."),
+        click.option("--epochs", type=click.IntRange(1), default=60, show_default=True, help="Most epochs to train."),
+        click.option(
+            "--backbone-epochs",
+            type=click.IntRange(1),
+            default=5,
+            show_default=True,
+            help="Most epochs of a phase in which the backbone learns.",
+        ),
+        click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True, help="Rows per step."),
+        click.option("--lr", type=float, default=3e-3, show_default=True, help="Learning rate of the head."),
+        click.option(
+            "--backbone-lr",
+            type=float,
+            default=1e-4,
+            show_default=True,
+            help="Learning rate of the backbone's last live layers.",
+        ),
+        click.option(
+            "--schedule",
+            type=click.Choice(["cosine", "constant", "slanted"]),
+            default="cosine",
+            show_default=True,
+            help="How the learning rate moves.",
+        ),
+        click.option("--weight-decay", type=float, default=1e-2, show_default=True, help="AdamW's weight decay."),
+        click.option(
+            "--patience",
+            type=click.IntRange(0),
+            default=15,
+            show_default=True,
+            help="Epochs without gain before stopping; 0 never stops early.",
+        ),
+        click.option("--min-delta", type=float, default=0.0, show_default=True, help="Smallest gain that counts."),
+        click.option(
+            "--seed", type=click.IntRange(0), default=0, show_default=True, help="Of split, weights and order."
+        ),
+        click.option("--tap", metavar="TAP", help="Output of the backbone to stand on.  [default: the head type's]"),
+        click.option("--head-option", metavar="KEY=VALUE", multiple=True, help="Option of the head type; repeatable."),
+        click.option(
+            "--strategy",
+            metavar="NAME",
+            default="feature-extraction",
+            show_default=True,
+            help="What learns, and when: feature-extraction, last-N, full, gradual, lp-ft, l2-sp, wise-ft, scratch.",
+        ),
+        click.option(
+            "--feature-cache/--no-feature-cache",
+            default=True,
+            show_default=True,
+            help="Run the backbone once per sample, or once per sample and epoch.",
+        ),
+    ]
+    # Decorators apply from the last to the first, and help lists in that order.
+    for option in reversed(others):
+        command = option(command)
+    command = column_options(command)
+    for option in reversed(first):
+        command = option(command)
+    return command
+
+
+def plan(catalogue: Catalogue, host: PluginHost, table: Table, asked: Mapping[str, Any]) -> Recipe:
+    """The recipe that the options ask for; raises as `plan_recipe` does, and for an option that is missing."""
+    from headstock.finetune import Options, plan_recipe
+
+    for option in ("backbone", "head"):
+        if asked[option] is None:
+            raise InvalidInput(f"--{option} is missing", fix=f"headstock {'list' if option == 'backbone' else 'heads'}")
+    options = Options(
+        columns=told_columns(asked),
+        split_column=asked["split_column"],
+        group_column=asked["group_column"],
+        time_column=asked["time_column"],
+        validation=asked["validation"],
+        epochs=asked["epochs"],
+        backbone_epochs=asked["backbone_epochs"],
+        batch_size=asked["batch_size"],
+        learning_rate=_positive("--lr", asked["lr"]),
+        backbone_rate=_positive("--backbone-lr", asked["backbone_lr"]),
+        schedule=asked["schedule"],
+        weight_decay=_positive("--weight-decay", asked["weight_decay"], zero=True),
+        patience=asked["patience"],
+        min_delta=_positive("--min-delta", asked["min_delta"], zero=True),
+        seed=asked["seed"],
+        tap=asked["tap"],
+        head_options=dict(_pair(text) for text in asked["head_option"]),
+        strategy=asked["strategy"],
+        cache=asked["feature_cache"],
+    )
+    return plan_recipe(catalogue, host, table, Reference.parse(asked["backbone"]), asked["head"], options)
+
+
+def read_recipe(catalogue: Catalogue, source: str) -> Recipe:
+    """The recipe in a file, or the one that a version was made by; raises `NotFound` and `InvalidInput`."""
+    from headstock.finetune import Recipe
+
+    path = Path(source)
+    if path.suffix == ".toml" or path.is_file():
+        return Recipe.from_toml(path)
+    version = catalogue.version(Reference.parse(source))
+    blob = catalogue.artefact(version.subject).files.get("recipe")
+    if blob is None:
+        raise NotFound(f"{version} is a {version.kind} and has no recipe", fix="--recipe FILE.toml")
+    return Recipe.from_json(catalogue.store.read_json(blob), f"recipe of {version}")
+
+
+def _positive(option: str, value: float, *, zero: bool = False) -> float:
+    if not (value > 0 or (zero and value == 0)) or value == float("inf"):
+        raise InvalidInput(
+            f"{option} {value} is not usable; expected a {'number of at least' if zero else 'number above'} 0"
+        )
+    return value
+
+
+def _pair(text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise InvalidInput(f"--head-option {text!r} has no value", fix=f"--head-option {text}=VALUE")
+    return key.strip(), value.strip()
