@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from headstock.backbone.identity import identify, weights_digest
 from headstock.backbone.parity import require_parity
-from headstock.errors import InvalidInput, Unsupported
+from headstock.errors import InvalidInput
 from headstock.hookspecs import SourceFiles
 from headstock.preprocess.image_samples import hostile, samples
 from headstock.testing import check_family
@@ -157,13 +157,6 @@ def test_without_its_image_processor_a_checkpoint_is_refused(files: SourceFiles,
     (other.root / "preprocessor_config.json").unlink()
     with pytest.raises(InvalidInput, match=r"no preprocessor_config.json: size, crop and normalisation"):
         FAMILY.preprocess(other)
-
-
-def test_a_timm_checkpoint_is_recognised_and_refused_by_name(tmp_path: Path) -> None:
-    files = SourceFiles(tmp_path, {"architecture": "resnet50", "pretrained_cfg": {}}, "hf:timm/resnet50.tv_in1k")
-    assert FAMILY.recognises(files)
-    with pytest.raises(Unsupported, match="is a timm checkpoint"):
-        FAMILY.load(files)
 
 
 def test_other_families_are_not_recognised(tmp_path: Path) -> None:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 
-from headstock.checkpoint import load_strict, read_weights
+from headstock.checkpoint import load_strict
 from headstock.errors import InvalidInput
 
 Taps = dict[str, torch.Tensor]
@@ -63,14 +62,18 @@ def channels_last(features: torch.Tensor) -> torch.Tensor:
 
 
 def fill(
-    backbone: torch.nn.Module, weights: Path, what: str, *, prefix: str, rename: Callable[[str], str | None]
+    backbone: torch.nn.Module,
+    tensors: Mapping[str, torch.Tensor],
+    what: str,
+    *,
+    prefix: str,
+    rename: Callable[[str], str | None],
 ) -> None:
-    """Fill `backbone` from a safetensors file. Raises `InvalidInput` unless every weight fits.
+    """Fill `backbone` from a checkpoint's tensors. Raises `InvalidInput` unless every weight fits.
 
     `prefix` is what a checkpoint with a task head puts before the network's names; all else in it is that head.
     `rename` maps a name without the prefix to the backbone's own, or to None for what is left out on purpose.
     """
-    tensors = read_weights(weights)
     has_prefix = any(name.startswith(prefix) for name in tensors)
     own: dict[str, torch.Tensor] = {}
     for name, tensor in tensors.items():

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from headstock.checkpoint import read_weights
 from headstock_vision.backbone import ImageBackbone, Taps, constructed, fill
 
 _OTHERS = ("text_model.", "text_projection.", "logit_scale")
@@ -41,7 +42,7 @@ def load_clip_vision(weights: Path, architecture: Mapping[str, Any], what: str) 
     # Fresh weights are drawn before they are overwritten; that may not move the caller's random generator.
     with torch.random.fork_rng(devices=[]):
         backbone = constructed(ClipVisionBackbone, architecture, (edge, edge), what)
-    fill(backbone, weights, what, prefix="", rename=_own_name)
+    fill(backbone, read_weights(weights), what, prefix="", rename=_own_name)
     return backbone
 
 

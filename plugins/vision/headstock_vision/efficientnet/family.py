@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
-from headstock.checkpoint import weights_file
 from headstock.hookspecs import LayerGroup, SourceFiles
 from headstock.preprocess.image_options import ImageOptions
 from headstock_vision.family import ImageFamily
+from headstock_vision.timm import TimmLayout
+from headstock_vision.timm.efficientnet import TimmEfficientNet
 
 if TYPE_CHECKING:
     import torch
@@ -23,6 +24,7 @@ class EfficientNetFamily(ImageFamily):
     name: ClassVar[str] = "efficientnet"
     model_type: ClassVar[str] = "efficientnet"
     timm_architecture: ClassVar[str] = r"(tf_)?efficientnet(v2)?_\w+"
+    timm: ClassVar[TimmLayout | None] = TimmEfficientNet()
     processor: ClassVar[str] = "EfficientNet"
     # transformers' defaults, which are B7's.
     published: ClassVar[Mapping[str, Any]] = {
@@ -48,7 +50,7 @@ class EfficientNetFamily(ImageFamily):
         """The network without its classifier."""
         from headstock_vision.efficientnet.module import load_efficientnet
 
-        return load_efficientnet(weights_file(files.root, files.spec), architecture, options.output, files.spec)
+        return load_efficientnet(self.weights(files), architecture, options.output, files.spec)
 
     def layer_groups(self, module: torch.nn.Module) -> Sequence[LayerGroup]:
         """`stem`, `stage.0` and up (blocks of one width), `top` (the last convolution)."""

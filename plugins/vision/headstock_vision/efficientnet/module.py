@@ -1,10 +1,9 @@
-"""The EfficientNet network with named taps, filled strictly from a safetensors file."""
+"""The EfficientNet network with named taps, filled strictly from weights by name."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -23,7 +22,10 @@ class EfficientNetBackbone(ImageBackbone):
         super().__init__((architecture["num_channels"], *size))
         from transformers import EfficientNetConfig, EfficientNetModel
 
-        self.efficientnet = EfficientNetModel(EfficientNetConfig(**architecture))
+        settings = {key: value for key, value in architecture.items() if key != "symmetric_padding"}
+        self.efficientnet = EfficientNetModel(EfficientNetConfig(**settings))
+        if architecture.get("symmetric_padding"):
+            _pad_both_sides(self.efficientnet)
         width, promised = self.efficientnet.encoder.top_conv.out_channels, architecture["hidden_dim"]
         if width != promised:
             raise InvalidInput(f"config.json has hidden_dim {promised} but its width_coefficient makes it {width}")
@@ -41,8 +43,18 @@ class EfficientNetBackbone(ImageBackbone):
         return {"pooled": pooled, "feature_map": channels_last(hidden)}
 
 
+def _pad_both_sides(network: torch.nn.Module) -> None:
+    """Pad strided convolutions by half the kernel on each side; TensorFlow pads the far side more."""
+    convolutions = {"padding": "convolution", "depthwise_conv_pad": "depthwise_conv"}
+    for module in network.modules():
+        for pad, convolution in convolutions.items():
+            if isinstance(getattr(module, pad, None), torch.nn.ZeroPad2d):
+                half = getattr(module, convolution).kernel_size[0] // 2
+                setattr(module, pad, torch.nn.ZeroPad2d(half))
+
+
 def load_efficientnet(
-    weights: Path, architecture: Mapping[str, Any], size: tuple[int, int], what: str
+    weights: Mapping[str, torch.Tensor], architecture: Mapping[str, Any], size: tuple[int, int], what: str
 ) -> EfficientNetBackbone:
     """An EfficientNet for images of `size` (height, width); raises `InvalidInput` unless every weight fits."""
     backbone = constructed(EfficientNetBackbone, architecture, size, what)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
-from headstock.checkpoint import weights_file
 from headstock.hookspecs import LayerGroup, SourceFiles
 from headstock.preprocess.image_options import ImageOptions
 from headstock_vision.family import ImageFamily
+from headstock_vision.timm import TimmLayout
+from headstock_vision.timm.resnet import TimmResNet
 
 if TYPE_CHECKING:
     import torch
@@ -23,6 +24,7 @@ class ResNetFamily(ImageFamily):
     name: ClassVar[str] = "resnet"
     model_type: ClassVar[str] = "resnet"
     timm_architecture: ClassVar[str] = r"(wide_)?resnet\d+\w*"
+    timm: ClassVar[TimmLayout | None] = TimmResNet()
     processor: ClassVar[str] = "ConvNext"
     published: ClassVar[Mapping[str, Any]] = {
         "num_channels": 3,
@@ -39,7 +41,7 @@ class ResNetFamily(ImageFamily):
         """The network without its classifier."""
         from headstock_vision.resnet.module import load_resnet
 
-        return load_resnet(weights_file(files.root, files.spec), architecture, options.output, files.spec)
+        return load_resnet(self.weights(files), architecture, options.output, files.spec)
 
     def layer_groups(self, module: torch.nn.Module) -> Sequence[LayerGroup]:
         """`stem`, then `stage.0` and up."""

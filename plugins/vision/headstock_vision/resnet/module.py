@@ -1,9 +1,8 @@
-"""The ResNet network with named taps, filled strictly from a safetensors file."""
+"""The ResNet network with named taps, filled strictly from weights by name."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -30,7 +29,9 @@ class ResNetBackbone(ImageBackbone):
         }
 
 
-def load_resnet(weights: Path, architecture: Mapping[str, Any], size: tuple[int, int], what: str) -> ResNetBackbone:
+def load_resnet(
+    weights: Mapping[str, torch.Tensor], architecture: Mapping[str, Any], size: tuple[int, int], what: str
+) -> ResNetBackbone:
     """A ResNet for images of `size` (height, width); raises `InvalidInput` unless every weight fits."""
     backbone = constructed(ResNetBackbone, architecture, size, what)
     fill(backbone, weights, what, prefix="resnet.", rename=lambda name: f"resnet.{name}")

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from headstock.checkpoint import read_weights
 from headstock.errors import Unsupported
 from headstock_vision.backbone import ImageBackbone, Taps, channels_last, constructed, fill
 
@@ -69,5 +70,7 @@ def load_vgg(weights: Path, architecture: Mapping[str, Any], size: tuple[int, in
             f"its fully connected layers need {_WINDOW} x {_WINDOW}"
         )
     backbone = constructed(VggBackbone, architecture, size, what)
-    fill(backbone, weights, what, prefix="", rename=lambda name: None if name.startswith("head.") else name)
+    fill(
+        backbone, read_weights(weights), what, prefix="", rename=lambda name: None if name.startswith("head.") else name
+    )
     return backbone

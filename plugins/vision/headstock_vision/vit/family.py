@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
-from headstock.checkpoint import weights_file
 from headstock.errors import InvalidInput
 from headstock.hookspecs import LayerGroup, SourceFiles
 from headstock.preprocess.image_options import ImageOptions
 from headstock_vision.family import ImageFamily
+from headstock_vision.timm import TimmLayout
+from headstock_vision.timm.vit import TimmVit
 
 if TYPE_CHECKING:
     import torch
@@ -29,6 +30,7 @@ class VitFamily(ImageFamily):
     name: ClassVar[str] = "vit"
     model_type: ClassVar[str] = "vit"
     timm_architecture: ClassVar[str] = r"vit_(tiny|small|base|large|huge)_patch\d+_\d+"
+    timm: ClassVar[TimmLayout | None] = TimmVit()
     processor: ClassVar[str] = "ViT"
     published: ClassVar[Mapping[str, Any]] = {
         "hidden_size": 768,
@@ -53,7 +55,7 @@ class VitFamily(ImageFamily):
                 f"{files.spec!r} has positions for {edge} x {edge} pixels but its image processor makes "
                 f"{options.output[0]} x {options.output[1]}; expected the same"
             )
-        return load_vit(weights_file(files.root, files.spec), architecture, files.spec)
+        return load_vit(self.weights(files), architecture, files.spec)
 
     def layer_groups(self, module: torch.nn.Module) -> Sequence[LayerGroup]:
         """`embeddings`, `layer.0` and up, `norm` (the last layer norm)."""

@@ -1,10 +1,9 @@
-"""The ViT network with named taps, filled strictly from a safetensors file."""
+"""The ViT network with named taps, filled strictly from weights by name."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -58,7 +57,7 @@ def _mean(patches: torch.Tensor) -> torch.Tensor:
     return (patches.new_full((1, count), 1 / count) @ patches).squeeze(1)
 
 
-def load_vit(weights: Path, architecture: Mapping[str, Any], what: str) -> VitBackbone:
+def load_vit(weights: Mapping[str, torch.Tensor], architecture: Mapping[str, Any], what: str) -> VitBackbone:
     """A ViT; raises `InvalidInput` unless every weight fits."""
     edge = architecture["image_size"]
     backbone = constructed(VitBackbone, architecture, (edge, edge), what)
