@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import struct
+import subprocess
 from collections.abc import Mapping
+from shutil import which
 from typing import Any
 
 import numpy as np
@@ -76,11 +78,20 @@ def test_another_rate_is_resampled_to_the_same_tone(rate: int) -> None:
     assert np.abs(found[inner] - expected[inner]).max() < 1e-3
 
 
-def test_a_wav_of_a_streaming_writer_without_a_size_is_read() -> None:
+@pytest.mark.parametrize("size", [0xFFFFFFFF, 0x7FFFFFFF, 0x7FFFF000])
+def test_a_wav_of_a_streaming_writer_without_a_size_is_read(size: int) -> None:
     data = bytearray(encode(voice(0.2)))
     at = data.index(b"data") + 4
-    data[at : at + 4] = b"\xff\xff\xff\xff"
+    data[at : at + 4] = size.to_bytes(4, "little")
     assert len(read(bytes(data))) == round(0.2 * RATE)
+    with pytest.raises(InvalidInput, match=r"at most 0\.1 s"):
+        read(bytes(data), max_seconds=0.1)
+
+
+@pytest.mark.skipif(which("espeak-ng") is None, reason="espeak-ng is not installed")
+def test_what_espeak_ng_writes_to_a_pipe_is_read() -> None:
+    sound = subprocess.run(["espeak-ng", "--stdout", "one two three"], capture_output=True, check=True).stdout
+    assert len(read(sound)) > 0.5 * RATE
 
 
 # ---------------------------------------------------------------------------------------------- refusals

@@ -71,6 +71,39 @@ def export_graph(
     path.write_bytes(model.SerializeToString(deterministic=True))
 
 
+def export_recurrent(module: torch.nn.Module, example: Mapping[str, torch.Tensor], outputs: Sequence[str]) -> bytes:
+    """A module with state in and out as one ONNX file of the fixed shapes of `example`; inputs in its order.
+
+    Raises `HeadstockError` when it cannot be exported.
+    """
+    import torch
+
+    _forget_recurrent_kernels()
+    try:
+        with _quiet(), torch.no_grad():
+            program = torch.onnx.export(
+                module,
+                tuple(example.values()),
+                dynamo=True,
+                opset_version=OPSET,
+                external_data=False,
+                input_names=list(example),
+                output_names=list(outputs),
+                verbose=False,
+            )
+    except Exception as error:
+        first_line = str(error).strip().partition("\n")[0]
+        raise HeadstockError(
+            f"{type(module).__name__} cannot be exported to ONNX: {type(error).__name__}: {first_line}"
+        ) from error
+    if program is None:
+        raise HeadstockError("the exporter returned nothing; this is a bug")
+    model = program.model_proto
+    _strip(model)
+    data: bytes = model.SerializeToString(deterministic=True)
+    return data
+
+
 def check_forward(module: torch.nn.Module, feeds: Mapping[str, torch.Tensor], taps: Sequence[Tap]) -> None:
     """Run the module once; raises `PluginError` unless it returns its taps by name, in order, in FP32."""
     import torch

@@ -16,7 +16,9 @@ _PRESET_HEADERS = ("PRESET", "FAMILY", "SOURCE", "LICENCE", "INPUT", "PARAMETERS
 
 
 @click.command("families")
-@click.option("--presets", is_flag=True, help="One row per known set of weights, with its source and licence.")
+@click.option(
+    "--presets", is_flag=True, help="One row per known set of weights; a source without @REVISION is not pinned."
+)
 @format_option
 def command(presets: bool, format_: str) -> None:
     """List the backbone families that plugins declare; nothing is imported."""

@@ -19,8 +19,8 @@ ENCODINGS = ("PCM_U8", "PCM_S8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE"
 """Encodings that are decoded at all, by libsndfile's names: every further decoder is attack surface."""
 
 _BLOCK = 65_536
-# Writers that stream do not know the size and leave one of these.
-_UNKNOWN_SIZES = (0, 0xFFFFFFFF, 0x7FFFFFFF)
+# Writers that stream do not know the size: they leave 0, which libsndfile reads to the end, or 2 GiB and more.
+_UNKNOWN_SIZE = 0x7FFFF000
 _UNKNOWN_FRAMES = 1 << 40
 
 
@@ -32,7 +32,7 @@ def decode(data: Any, index: int, *, rate: int, max_seconds: float) -> Floats:
     """
     if not isinstance(data, bytes):
         raise InvalidInput(f"audio {index} is a {type(data).__name__}; expected the bytes of a WAV or FLAC file")
-    _check_container(data, index)
+    data = _checked_container(data, index)
     soundfile = _library("soundfile")
     try:
         with soundfile.SoundFile(io.BytesIO(data)) as file:
@@ -42,26 +42,33 @@ def decode(data: Any, index: int, *, rate: int, max_seconds: float) -> Floats:
         raise InvalidInput(f"audio {index} cannot be decoded: {error.error_string}", fix="write it again") from error
 
 
-def _check_container(data: bytes, index: int) -> None:
+def _checked_container(data: bytes, index: int) -> bytes:
     # Only these two of libsndfile's thirty readers ever see a caller's bytes.
     if data[:4] == b"RIFF" and data[8:12] == b"WAVE":
-        _check_complete(data, index)
-    elif data[:4] != b"fLaC":
+        return _complete(data, index)
+    if data[:4] != b"fLaC":
         raise InvalidInput(
             f"audio {index} is no WAV or FLAC file: it begins with {data[:8]!r}",
             fix="ffmpeg -i INPUT -ac 1 -ar 16000 OUTPUT.wav",
         )
+    return data
 
 
-def _check_complete(data: bytes, index: int) -> None:
-    """Compare the size that a WAV file's data chunk states with the bytes that are there: libsndfile does not."""
+def _complete(data: bytes, index: int) -> bytes:
+    """Compare the size that a WAV file's data chunk states with the bytes that are there: libsndfile does not.
+
+    A file that was streamed states none; it gets the size that it has.
+    """
     start = 12
     while start + 8 <= len(data):
         name, size = data[start : start + 4], int.from_bytes(data[start + 4 : start + 8], "little")
         if name == b"data":
-            if size not in _UNKNOWN_SIZES and start + 8 + size > len(data):
-                raise _cut_off(index, f"{len(data) - start - 8} of {size} bytes are there")
-            return
+            there = len(data) - start - 8
+            if size >= _UNKNOWN_SIZE and size > there:
+                return data[: start + 4] + there.to_bytes(4, "little") + data[start + 8 :]
+            if size > there:
+                raise _cut_off(index, f"{there} of {size} bytes are there")
+            return data
         start += 8 + size + size % 2
     raise _cut_off(index, "it has no data chunk")
 

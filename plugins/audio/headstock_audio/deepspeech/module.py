@@ -56,14 +56,25 @@ class DeepSpeechBackbone(torch.nn.Module):
         `features` is [n, context + t + context, coefficients]: the t frames with their neighbours on both sides, zeros
         where the recording begins or ends. `c` and `h` are [n, d]: zeros at first, then what the last call returned.
         """
-        recurrent, (h, c) = self.lstm(self._dense(features), (h[None], c[None]))
+        return self.forward_windows(self._windows(features), c, h)
+
+    def forward_windows(
+        self, windows: torch.Tensor, c: torch.Tensor, h: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """The same of frames [n, t, (2 * context + 1) * coefficients] that hold their neighbours already."""
+        recurrent, (h, c) = self.lstm(self._layers(windows), (h[None], c[None]))
         return self.output(self._activated(self.dense5(recurrent))), c[0], h[0]
 
     def _dense(self, padded: torch.Tensor) -> torch.Tensor:
         """Layers 1 to 3 on every frame with its context."""
+        return self._layers(self._windows(padded))
+
+    def _windows(self, padded: torch.Tensor) -> torch.Tensor:
         count = 2 * self.context + 1
         length = padded.shape[1] - count + 1
-        windows = torch.cat([padded[:, i : i + length] for i in range(count)], dim=2)
+        return torch.cat([padded[:, i : i + length] for i in range(count)], dim=2)
+
+    def _layers(self, windows: torch.Tensor) -> torch.Tensor:
         hidden = self._activated(self.dense1(windows))
         hidden = self._activated(self.dense2(hidden))
         return self._activated(self.dense3(hidden))

@@ -26,14 +26,21 @@ class ClipVisionBackbone(ImageBackbone):
         config._attn_implementation = "eager"
         self.clip = CLIPVisionModelWithProjection(config)
         self.layers: int = architecture["num_hidden_layers"]
+        self.grid: int = architecture["image_size"] // architecture["patch_size"]
 
     def forward(self, pixel_values: torch.Tensor) -> Taps:
-        """Taps of FP32 [n, c, h, w] with p x p patches: `tokens` [n, 1 + p * p, d], `pooled` [n, d], `embedding` [n, e]
-        of length 1.
+        """Taps of FP32 [n, c, h, w] with p x p patches: `tokens` [n, 1 + p * p, d], `feature_map` [n, p, p, d],
+        `pooled` [n, d], `embedding` [n, e] of length 1.
         """
         seen = self.clip.vision_model(pixel_values=pixel_values)
         embedding = torch.nn.functional.normalize(self.clip.visual_projection(seen.pooler_output), dim=-1)
-        return {"tokens": seen.last_hidden_state, "pooled": seen.pooler_output, "embedding": embedding}
+        tokens = seen.last_hidden_state
+        return {
+            "tokens": tokens,
+            "feature_map": tokens[:, 1:].unflatten(1, (self.grid, self.grid)),
+            "pooled": seen.pooler_output,
+            "embedding": embedding,
+        }
 
 
 def load_clip_vision(weights: Path, architecture: Mapping[str, Any], what: str) -> ClipVisionBackbone:
