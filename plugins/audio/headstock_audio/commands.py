@@ -1,10 +1,36 @@
-"""Commands for DeepSpeech: Mozilla's checkpoint folder to one that `headstock pull` takes, and a graph for streams."""
+"""Commands for speech: transcribers that nobody trains, DeepSpeech's old checkpoints, and its graph for streams."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import click
+
+
+@click.command("transcriber")
+@click.option("--backbone", required=True, metavar="NAME[:V]", help="Speech backbone, pulled with its output layer.")
+@click.option("--name", required=True, help="Name of the model; an existing one gets its next version.")
+def transcriber(backbone: str, name: str) -> None:
+    """Make a model that transcribes with the output layer that a wav2vec2 or deepspeech checkpoint came with.
+
+    Nothing is trained; other heads share the backbone as always.
+
+    \b
+    headstock pull hf:facebook/wav2vec2-base-960h --name wav2vec2
+    headstock transcriber --backbone wav2vec2 --name english
+    """
+    from headstock.catalogue import Catalogue
+    from headstock.names import Reference, check_name
+    from headstock.plugin_host import open_host
+    from headstock_audio.heads.pretrained import make_transcriber
+
+    check_name(name)
+    with Catalogue.open() as catalogue:
+        version = make_transcriber(
+            catalogue, open_host(), Reference.parse(backbone), name, lambda line: click.echo(line, err=True)
+        )
+    characters = "".join(version.details["labels"])
+    click.echo(f"{version}\n  {len(characters)} characters: {characters!r}\nnext:\n  headstock predict {version} FILE")
 
 
 @click.command("convert-deepspeech")

@@ -29,6 +29,6 @@ def head_types() -> Sequence[HeadType]:
 @hookimpl
 def cli_commands() -> Sequence[click.Command]:
     """Commands of this plugin."""
-    from headstock_audio.commands import convert_deepspeech, export_deepspeech_stream
+    from headstock_audio.commands import convert_deepspeech, export_deepspeech_stream, transcriber
 
-    return [convert_deepspeech, export_deepspeech_stream]
+    return [transcriber, convert_deepspeech, export_deepspeech_stream]

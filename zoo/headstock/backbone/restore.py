@@ -30,6 +30,7 @@ _NAMES = {
     "config": "config.json",
     "tokenizer": "tokenizer.json",
     "processor": "preprocessor_config.json",
+    "vocabulary": "vocab.json",
 }
 _MADE = ("graph", "preprocess", "certificate", "weights", ORIGIN)
 

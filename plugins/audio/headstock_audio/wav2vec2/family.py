@@ -107,8 +107,10 @@ class Wav2Vec2Family(BackboneFamily):
         return PreprocessSpec("waveform", options, {})
 
     def files(self, files: SourceFiles) -> Mapping[str, Path]:
-        """Weights and configuration."""
-        return {"weights": weights_file(files.root, files.spec), "config": files.root / "config.json"}
+        """Weights, configuration and, of a checkpoint that transcribes, what its outputs mean."""
+        found = {"weights": weights_file(files.root, files.spec), "config": files.root / "config.json"}
+        vocabulary = files.root / "vocab.json"
+        return {**found, "vocabulary": vocabulary} if vocabulary.is_file() else found
 
     def layer_groups(self, module: torch.nn.Module) -> Sequence[LayerGroup]:
         """`conv` (the waveform's encoder), `projection`, `layer.0` and up; `norm` last where norms come first."""

@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from headstock.digest import Digest, short
+from headstock.digest import short
 from headstock.errors import DigestMismatch, InvalidInput
+from headstock.finetune.made import Standing
 from headstock.names import Reference
-from headstock.servable import ServableBackbone, load_backbone
+from headstock.servable import load_backbone
 
 if TYPE_CHECKING:
     from headstock.catalogue import Catalogue
@@ -17,25 +18,12 @@ if TYPE_CHECKING:
 TAP = "embedding"
 """The tap of a tower that is its place in the space."""
 
-_READS = {"text": "text", "image": "image", "waveform": "audio", "mfcc": "audio", "table": "tabular"}
+PLUGIN = "headstock-multimodal"
 
 
 @dataclass(frozen=True, slots=True)
-class Tower:
-    """A backbone of the catalogue, and the name it was asked for by."""
-
-    name: str
-    backbone: ServableBackbone
-
-    @property
-    def digest(self) -> Digest:
-        """Names the backbone."""
-        return self.backbone.digest
-
-    @property
-    def reads(self) -> str:
-        """`text`, `image`, `audio`, `tabular`."""
-        return _READS.get(self.backbone.spec.kind, self.backbone.spec.kind)
+class Tower(Standing):
+    """A backbone that may be one tower of several."""
 
     @property
     def space(self) -> Mapping[str, Any] | None:
@@ -63,7 +51,7 @@ def find_tower(catalogue: Catalogue, reference: Reference) -> Tower:
     version = catalogue.version(reference)
     if version.kind != "backbone":
         raise InvalidInput(f"{version} is a model; expected a backbone", fix="headstock list")
-    return Tower(version.name, load_backbone(catalogue, Digest(version.subject)))
+    return Tower(version.name, load_backbone(catalogue, version.subject))
 
 
 def require_same_space(image: Tower, text: Tower) -> Mapping[str, Any]:

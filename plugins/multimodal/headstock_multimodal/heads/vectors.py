@@ -6,10 +6,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from headstock.errors import InvalidInput
+from headstock.finetune.made import MadeHead, check_licences, publish_made
 from headstock.heads.made import identity_form
 from headstock.records import Version
-from headstock_multimodal.heads.publication import MadeHead, check_licences, publish_made
-from headstock_multimodal.heads.towers import TAP, Tower
+from headstock_multimodal.heads.towers import PLUGIN, TAP, Tower
 
 if TYPE_CHECKING:
     from headstock.catalogue import Catalogue
@@ -43,7 +43,8 @@ def make_vectors(
     head = MadeHead(
         type=f"{tower.reads}-embedding",
         task="embedding",
-        tower=tower,
+        plugin=PLUGIN,
+        standing=tower,
         tap=tap,
         form=identity_form(chosen.width),
         spec={"kind": "embedding", "width": chosen.width, "normalise": True},

@@ -11,10 +11,10 @@ from headstock.digest import digest_bytes
 from headstock.errors import InvalidInput
 from headstock.finetune.feature_cache import FeatureCache
 from headstock.finetune.features import FeatureExtractor
+from headstock.finetune.made import MadeHead, check_licences, publish_made
 from headstock.heads.made import Floats, class_vectors, cosine_form
 from headstock.records import Edge, Version
-from headstock_multimodal.heads.publication import MadeHead, check_licences, publish_made
-from headstock_multimodal.heads.towers import TAP, Tower, require_same_space
+from headstock_multimodal.heads.towers import PLUGIN, TAP, Tower, require_same_space
 
 if TYPE_CHECKING:
     from headstock.catalogue import Catalogue
@@ -85,7 +85,8 @@ def make_zero_shot(
     head = MadeHead(
         type=TYPE,
         task="zero-shot-classification",
-        tower=image,
+        plugin=PLUGIN,
+        standing=image,
         tap=TAP,
         form=cosine_form(vectors, float(space["logit_scale"])),
         spec={"kind": "classification", "labels": list(asked.classes)},

@@ -14,13 +14,31 @@ from headstock.licences import enforcement, gate
 from headstock.licences.policy import Policy
 from headstock.names import check_name
 from headstock.records import Edge, HeadIdentity, ModelIdentity, Publication, Version, artefact_of
-from headstock_multimodal.heads.towers import Tower
+from headstock.servable import ServableBackbone
 
 if TYPE_CHECKING:
     from headstock.catalogue import Catalogue
     from headstock.plugin_host import PluginHost
 
-PLUGIN = "headstock-multimodal"
+_READS = {"text": "text", "image": "image", "waveform": "audio", "mfcc": "audio", "table": "tabular"}
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A backbone of the catalogue to stand on, and the name it was asked for by."""
+
+    name: str
+    backbone: ServableBackbone
+
+    @property
+    def digest(self) -> Digest:
+        """Names the backbone."""
+        return self.backbone.digest
+
+    @property
+    def reads(self) -> str:
+        """`text`, `image`, `audio`, `tabular`."""
+        return _READS.get(self.backbone.spec.kind, self.backbone.spec.kind)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +47,9 @@ class MadeHead:
 
     type: str
     task: str
-    tower: Tower
+    plugin: str
+    """Name of the plugin that made it."""
+    standing: Standing
     """The backbone that it stands on."""
     tap: str
     form: LinearForm
@@ -41,16 +61,14 @@ class MadeHead:
     """What `show` prints of that."""
 
 
-def check_licences(catalogue: Catalogue, towers: Sequence[Tower], name: str) -> list[str]:
+def check_licences(catalogue: Catalogue, standing: Sequence[Standing], name: str) -> list[str]:
     """Warnings about making `name` of these backbones; raises `LicenceRefused` before anything is spent on it."""
     policy = Policy.load(catalogue.settings)
-    found = gate.verdicts(catalogue, [tower.digest for tower in towers], policy=policy)
+    found = gate.verdicts(catalogue, [one.digest for one in standing], policy=policy)
     return [
         warning
-        for tower in towers
-        for warning in enforcement.check(
-            found[tower.digest], policy, f"making {name!r} of {tower.name!r}", tower.name, name
-        )
+        for one in standing
+        for warning in enforcement.check(found[one.digest], policy, f"making {name!r} of {one.name!r}", one.name, name)
     ]
 
 
@@ -68,8 +86,8 @@ def publish_made(
     check_name(name)
     if (taken := catalogue.versions(name)[:1]) and taken[0].kind != "model":
         raise AlreadyExists(f"{name!r} is a {taken[0].kind}; this makes a model", fix="another --name")
-    tower = made.tower
-    manifest = next(m for m in host.manifests() if m.name == PLUGIN)
+    standing = made.standing
+    manifest = next(m for m in host.manifests() if m.name == made.plugin)
     plugin = artefact_of(
         "plugin", {"kind": "plugin", "distribution": manifest.distribution, "version": manifest.version}
     )
@@ -78,7 +96,7 @@ def publish_made(
         parameters = catalogue.store.put_bytes(parameter_bytes(made.form))
         identity = HeadIdentity(
             type=made.type,
-            backbone=tower.digest,
+            backbone=standing.digest,
             tap=made.tap,
             form="linear",
             parameters=parameters,
@@ -87,18 +105,18 @@ def publish_made(
             postprocess=made.spec,
         )
         head = artefact_of("head", identity.to_json(), {"parameters": parameters})
-        backbone = {"name": tower.name, "digest": tower.digest, "tap": made.tap}
+        backbone = {"name": standing.name, "digest": standing.digest, "tap": made.tap}
         report = {
             "format": 1,
             **common,
             "task": made.task,
-            "input": tower.reads,
+            "input": standing.reads,
             "backbone": backbone,
             **made.report,
         }
         model = artefact_of(
             "model",
-            ModelIdentity(tower.digest, head.digest).to_json(),
+            ModelIdentity(standing.digest, head.digest).to_json(),
             {"report": catalogue.store.put_json(report)},
         )
         return catalogue.publish(
@@ -108,13 +126,13 @@ def publish_made(
                 subject=model.digest,
                 artefacts=(head, plugin, model),
                 edges=(
-                    Edge(head.digest, "head_on", tower.digest),
+                    Edge(head.digest, "head_on", standing.digest),
                     Edge(head.digest, "built_by_plugin", plugin.digest),
                     *edges(head.digest),
                 ),
                 details={
                     **common,
-                    "backbone": tower.name,
+                    "backbone": standing.name,
                     "tap": made.tap,
                     **made.details,
                     "head": head.digest,
