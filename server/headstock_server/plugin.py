@@ -11,7 +11,8 @@ from headstock.hookspecs import hookimpl
 
 @hookimpl
 def cli_commands() -> Sequence[click.Command]:
-    """`headstock serve`."""
+    """`headstock serve` and `headstock explain-batches`."""
+    from headstock_server.bench.explain import explain_batches
     from headstock_server.cli import serve
 
-    return [serve]
+    return [serve, explain_batches]

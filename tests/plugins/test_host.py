@@ -71,11 +71,14 @@ def test_listing_commands_import_nothing_heavy_and_no_plugin(site: Site, argumen
 
 
 def test_families_and_presets_are_listed_from_manifests(site: Site) -> None:
-    """A preset has its source, its licence and its input size."""
+    """A preset has its source, its licence and its input size; one without a commit says that it is not pinned."""
     presets = json.loads(site.run("families", "--presets", "--format", "json").stdout)
     base = next(p for p in presets if p["name"] == "bert-base-uncased")
     assert base["source"] == "hf:google-bert/bert-base-uncased"
     assert (base["family"], base["licence"], base["input"]) == ("bert", "Apache-2.0", "512 tokens")
+    header, *rows = site.run("families", "--presets").stdout.splitlines()
+    assert "REVISION" in header.split()
+    assert "unpinned" in next(row for row in rows if row.startswith("bert-base-uncased ")).split()
     assert "bert" in site.run("families", "--format", "quiet").stdout.split()
     assert "text-classification" in site.run("heads").stdout
 

@@ -116,6 +116,23 @@ def test_an_argument_that_changes_the_function_is_refused(tmp_path: Path) -> Non
         ResNetFamily().load(files)
 
 
+@pytest.mark.parametrize(
+    "name, own", [("resnet18", {}), ("efficientnet_b0", {}), ("vit_tiny_patch16_224", {"img_size": [224, 224]})]
+)
+def test_what_timm_writes_for_every_network_changes_nothing(tmp_path: Path, name: str, own: dict[str, Any]) -> None:
+    """timm's save_for_hf records the channels, the classes, the pooling and a ViT's edges among `model_args`."""
+    written = {"in_chans": 3, "num_classes": 1000, "global_pool": "avg", **own}
+    family, plain = family_of(name), checkpoint(tmp_path / "net", name)
+    saved = SourceFiles(plain.root, {**plain.config, "model_args": written}, plain.spec)
+    assert family.architecture(saved) == family.architecture(plain)
+
+
+def test_a_picture_that_is_no_square_is_refused(tmp_path: Path) -> None:
+    files = checkpoint(tmp_path / "net", "vit_tiny_patch16_224", model_args={"img_size": [224, 192]})
+    with pytest.raises(Unsupported, match="square"):
+        VitFamily().load(files)
+
+
 def test_a_weight_too_many_is_named(tmp_path: Path) -> None:
     files = checkpoint(tmp_path / "net", "vit_tiny_patch16_224")
     draw = drawing().drawn

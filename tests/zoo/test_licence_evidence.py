@@ -182,3 +182,11 @@ def test_package_metadata_may_hold_an_expression_a_name_or_a_whole_text() -> Non
 
 def test_a_hub_tag_that_is_absent_is_noassertion() -> None:
     assert licence_statement(None, "hub-tag", "x").value == "NOASSERTION"
+
+
+def test_the_licence_of_timms_weight_tag_is_the_configurations_word() -> None:
+    """`pretrained_cfg` carries it; a tag without one says nothing."""
+    tag = {"tag": "fb_swsl_ig1b_ft_in1k", "license": "cc-by-nc-4.0"}
+    (found,) = config_statements({"architecture": "resnet50", "pretrained_cfg": tag}, "", "hf:timm/x/config.json")
+    assert (found.field, found.value, found.source) == ("licence", "CC-BY-NC-4.0", "config")
+    assert config_statements({"architecture": "resnet50", "pretrained_cfg": {"tag": "a"}}, "", "x") == []

@@ -11,6 +11,7 @@ import pytest
 from headstock.digest import digest_file
 from headstock.errors import HeadstockError, InvalidInput, NotFound
 from headstock.sources import fetch
+from headstock.sources.fetched import documents_under
 
 
 @pytest.fixture
@@ -138,3 +139,18 @@ def test_a_package_with_several_checkpoints_asks_which(package: Path, workdir: P
 def test_a_folder_outside_the_package_is_not_reached(package: Path, workdir: Path) -> None:
     with pytest.raises(NotFound, match="has no folder"):
         fetch("package:acme_bert/../../private/my-bert", workdir)
+
+
+@pytest.mark.parametrize("name", ["NOTICE", "NOTICE.txt"])
+def test_a_notice_text_is_kept_with_the_licence_text(tmp_path: Path, name: str) -> None:
+    """Who passes the model on owes both, and neither stands in for the other."""
+    for file in ("LICENSE", name, "README.md"):
+        (tmp_path / file).write_text("words")
+
+    assert documents_under(tmp_path) == {
+        "card": tmp_path / "README.md",
+        "licence": tmp_path / "LICENSE",
+        "notice": tmp_path / name,
+    }
+    (tmp_path / "LICENSE").unlink()
+    assert set(documents_under(tmp_path)) == {"card", "notice"}

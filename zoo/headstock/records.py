@@ -5,7 +5,8 @@ digest, so a record can be checked without trusting the row that holds it. What 
 
 - backbone: family, architecture, weights, preprocessing, taps, precision (not the ONNX file: a better export of the
   same function keeps the digest, and every head trained on it);
-- head: backbone digest, head type, tap, parameters, postprocessing;
+- head: backbone digest, head type, tap, parameters, postprocessing, the adapter it was trained under;
+- adapter: backbone digest, rank, layers, parameters;
 - model: backbone, adapter or none, head.
 """
 
@@ -184,15 +185,43 @@ class HeadIdentity:
     """Values per row before postprocessing."""
     postprocess: Mapping[str, Any]
     """Declarative: see `headstock.postprocess`."""
+    adapter: Digest | None = None
+    """The adapter under which the head was trained, without which it may not run; None for the plain backbone."""
 
     def to_json(self) -> dict[str, Any]:
         """The identity object; `artefact_of` takes its digest."""
-        return {"kind": "head", **asdict(self), "postprocess": dict(self.postprocess)}
+        value = {"kind": "head", **asdict(self), "postprocess": dict(self.postprocess)}
+        if self.adapter is None:
+            del value["adapter"]
+        return value
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> HeadIdentity:
         """Inverse of `to_json`."""
         return cls(**{k: v for k, v in value.items() if k != "kind"})
+
+
+@dataclass(frozen=True, slots=True)
+class AdapterIdentity:
+    """All that decides how an adapter changes a backbone; its digest names the adapter."""
+
+    backbone: Digest
+    """The backbone that it was trained on, and the only one it may change."""
+    rank: int
+    targets: tuple[str, ...]
+    """Linear layers that it changes, sorted: module names of the backbone's torch module."""
+    parameters: Digest
+    """Digest of the blob: safetensors with `NAME.A` [in, rank] and `NAME.B` [rank, out] FP32 per target, the scaling
+    folded into B."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The identity object; `artefact_of` takes its digest."""
+        return {"kind": "adapter", **asdict(self), "targets": list(self.targets)}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> AdapterIdentity:
+        """Inverse of `to_json`."""
+        return cls(Digest(value["backbone"]), value["rank"], tuple(value["targets"]), Digest(value["parameters"]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,7 +252,8 @@ class Artefact:
     """A JSON object with `digest_json(identity) == digest`."""
     files: Mapping[str, Digest] = field(default_factory=dict)
     """Role to blob: backbones have `graph`, `weights`, `config`, `preprocess`, `tokenizer`, `certificate`, and
-    `licence`, `card` where the source had them; heads have `parameters`; models have `recipe` and `report`."""
+    `licence`, `card` where the source had them; heads have `parameters`; adapters `parameters` and
+    `graph`; models have `recipe` and `report`."""
 
 
 def artefact_of(kind: Kind, identity: Mapping[str, Any], files: Mapping[str, Digest] | None = None) -> Artefact:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from headstock.digest import Digest, digest_file, short
 from headstock.errors import Corrupt, DigestMismatch, FailedPrecondition, NotFound
 from headstock.preprocess import Preprocessor, PreprocessSpec, open_preprocessor
-from headstock.records import BackboneIdentity, Certificate, HeadIdentity, ModelIdentity, Version
+from headstock.records import AdapterIdentity, BackboneIdentity, Certificate, HeadIdentity, ModelIdentity, Version
 
 if TYPE_CHECKING:
     from headstock.catalogue import Catalogue
@@ -59,8 +59,20 @@ class ServableBackbone:
 
 
 @dataclass(frozen=True, slots=True)
+class ServableAdapter:
+    """An adapter's parameters and the graph that takes them, local and verified."""
+
+    digest: Digest
+    identity: AdapterIdentity
+    parameters: Path
+    graph: Path
+    graph_digest: Digest
+    """Equal for adapters that may share a pass."""
+
+
+@dataclass(frozen=True, slots=True)
 class ServableModel:
-    """One version of a model: its backbone and its head."""
+    """One version of a model: its backbone, its adapter if it has one, and its head."""
 
     version: Version
     identity: ModelIdentity
@@ -68,6 +80,7 @@ class ServableModel:
     head: HeadIdentity
     head_digest: Digest
     parameters: Path
+    adapter: ServableAdapter | None = None
 
 
 def load_backbone(catalogue: Catalogue, digest: Digest) -> ServableBackbone:
@@ -91,7 +104,8 @@ def load_backbone(catalogue: Catalogue, digest: Digest) -> ServableBackbone:
 def load_model(catalogue: Catalogue, version: Version, backbone: ServableBackbone | None = None) -> ServableModel:
     """The model that `version` points to; pass its `backbone` when it is loaded already.
 
-    Raises `DigestMismatch` if the head was trained on another backbone than the composition names.
+    Raises `DigestMismatch` if the head or the adapter was trained on another backbone than the composition names, or
+    the head under another adapter.
     """
     if version.kind != "model":
         raise FailedPrecondition(
@@ -107,10 +121,49 @@ def load_model(catalogue: Catalogue, version: Version, backbone: ServableBackbon
             "a head runs only on the backbone it was trained on",
             fix="fine-tune the head again on the backbone you want",
         )
+    check_adapter_of_head(head, identity.adapter, str(version))
     if backbone is None or backbone.digest != identity.backbone:
         backbone = load_backbone(catalogue, identity.backbone)
     parameters = checked_path(catalogue, head.parameters, f"head of {version}")
-    return ServableModel(version, identity, backbone, head, identity.head, parameters)
+    adapter = None if identity.adapter is None else load_adapter(catalogue, identity.adapter, backbone.digest)
+    return ServableModel(version, identity, backbone, head, identity.head, parameters, adapter)
+
+
+def load_adapter(catalogue: Catalogue, digest: Digest, backbone: Digest) -> ServableAdapter:
+    """The adapter of that digest, its files hashed.
+
+    Raises `DigestMismatch` if it was trained on another backbone, `NotFound` or `Corrupt`.
+    """
+    artefact = catalogue.artefact(digest)
+    if artefact.kind != "adapter":
+        raise NotFound(f"{short(digest)} is a {artefact.kind}, not an adapter")
+    identity = AdapterIdentity.from_json(artefact.identity)
+    if identity.backbone != backbone:
+        raise DigestMismatch(
+            f"adapter {short(digest)} was trained on backbone {identity.backbone} but would change {backbone}; "
+            "an adapter changes only the backbone it was trained on",
+            fix="fine-tune the adapter again on the backbone you want",
+        )
+    if "graph" not in artefact.files:
+        raise Corrupt(f"adapter {short(digest)} has no graph", fix="headstock verify, then fine-tune it again")
+    what = f"of adapter {short(digest)}"
+    return ServableAdapter(
+        digest,
+        identity,
+        checked_path(catalogue, identity.parameters, f"parameters {what}"),
+        checked_path(catalogue, artefact.files["graph"], f"graph {what}"),
+        artefact.files["graph"],
+    )
+
+
+def check_adapter_of_head(head: HeadIdentity, adapter: Digest | None, what: str) -> None:
+    """Raise `DigestMismatch` unless the head was trained under that adapter, or under none if there is none."""
+    if head.adapter != adapter:
+        raise DigestMismatch(
+            f"the head of {what} was trained under adapter {head.adapter or 'none'} but the model names "
+            f"{adapter or 'none'}; a head runs only on the features it was trained on",
+            fix="fine-tune the head again with the adapter you want",
+        )
 
 
 def load_linear(path: Path) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:

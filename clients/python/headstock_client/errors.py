@@ -25,6 +25,7 @@ class ClientError(Exception):
         reason: str = "",
         fix: str | None = None,
         error_id: str | None = None,
+        proof_id: str | None = None,
         retry_after: float | None = None,
     ) -> None:
         super().__init__(message)
@@ -36,6 +37,8 @@ class ClientError(Exception):
         """What to send instead, where the server knows."""
         self.error_id = error_id
         """What to look for in the server's log, for internal errors."""
+        self.proof_id = proof_id
+        """Digest of the proof behind a licence refusal: the `proof` that `headstock licence why` prints."""
         self.retry_after = retry_after
         """Seconds after which the server expects to take the request; None if it did not say."""
 
@@ -58,6 +61,10 @@ class NotFound(ClientError):
 
 class FailedPrecondition(ClientError):
     """The model exists but cannot be served as it is."""
+
+
+class PermissionDenied(ClientError):
+    """The server may not do this for the caller; `reason` is `LICENCE_REFUSED` where licences forbid it."""
 
 
 class Overloaded(ClientError):
@@ -94,6 +101,7 @@ _KINDS: dict[grpc.StatusCode, type[ClientError]] = {
     grpc.StatusCode.INVALID_ARGUMENT: InvalidRequest,
     grpc.StatusCode.OUT_OF_RANGE: InvalidRequest,
     grpc.StatusCode.NOT_FOUND: NotFound,
+    grpc.StatusCode.PERMISSION_DENIED: PermissionDenied,
     grpc.StatusCode.FAILED_PRECONDITION: FailedPrecondition,
     grpc.StatusCode.DATA_LOSS: FailedPrecondition,
     grpc.StatusCode.RESOURCE_EXHAUSTED: Overloaded,
@@ -116,6 +124,7 @@ def from_rpc_error(error: grpc.RpcError) -> ClientError:
         reason=info.reason,
         fix=info.metadata.get("fix"),
         error_id=info.metadata.get("error_id"),
+        proof_id=info.metadata.get("proof_id"),
         retry_after=retry_after,
     )
 

@@ -29,7 +29,7 @@ def transcriber(backbone: str, name: str) -> None:
         version = make_transcriber(
             catalogue, open_host(), Reference.parse(backbone), name, lambda line: click.echo(line, err=True)
         )
-    characters = "".join(version.details["labels"])
+    characters = "".join(label for label in version.details["labels"] if len(label) == 1)
     click.echo(f"{version}\n  {len(characters)} characters: {characters!r}\nnext:\n  headstock predict {version} FILE")
 
 

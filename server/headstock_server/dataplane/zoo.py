@@ -14,6 +14,7 @@ from headstock.catalogue.views import AliasChange, Event
 from headstock.errors import InvalidInput, PermissionDenied, Unavailable
 from headstock.names import Reference, check_name
 from headstock.records import PRODUCTION
+from headstock.report.gate import check_promotion
 from headstock_server.repository import IndexRow, Repository
 
 _POLL = 0.1
@@ -101,7 +102,8 @@ class ZooPlane:
         def change() -> AliasChange:
             catalogue = self._catalogue
             version = catalogue.version(reference) if reference.selector else catalogue.newest(reference.name)
-            return self._repository.licences.promote(version, alias or PRODUCTION, reason)
+            allowed = check_promotion(version, reason=reason)
+            return self._repository.licences.promote(version, alias or PRODUCTION, allowed)
 
         return await self._run(change)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from headstock.digest import Digest, short
 from headstock.graph import Graph
@@ -20,11 +21,14 @@ from headstock_server.scheduler.policy import Budget
 class LoadedBackbone:
     """A session with everything that its rows share. It stays loaded while a model of it is referred to."""
 
-    def __init__(self, servable: ServableBackbone, options: EngineOptions) -> None:
-        """Open the session and profile it; raises what `Graph` and the preprocessor raise."""
+    def __init__(self, servable: ServableBackbone, options: EngineOptions, *, graph: Path | None = None) -> None:
+        """Open the session and profile it, of `graph` instead of the backbone's own if given.
+
+        Raises what `Graph` and the preprocessor raise.
+        """
         self.servable = servable
         self.preprocessor: Preprocessor = servable.open_preprocessor()
-        self._graph = Graph(servable.graph, device=options.device, threads=options.threads)
+        self._graph = Graph(graph or servable.graph, device=options.device, threads=options.threads)
         self.lane = LaneKey(servable.digest, servable.identity.precision, options.device)
         certificate = servable.certificate
         self.shared = certificate is not None and certificate.shared and certificate.provider == self._graph.provider

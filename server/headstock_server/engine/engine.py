@@ -8,11 +8,13 @@ import weakref
 import numpy as np
 
 from headstock import postprocess
+from headstock.adapter.parameters import load_parameters
 from headstock.digest import Digest
 from headstock.errors import Corrupt, DigestMismatch, Unsupported
 from headstock.preprocess.reading import text_reader
 from headstock.records import Tap
-from headstock.servable import ServableBackbone, ServableModel, load_linear
+from headstock.servable import ServableBackbone, ServableModel, check_adapter_of_head, load_linear
+from headstock_server.engine.adapted_backbone import AdaptedBackbone, LoadedAdapter
 from headstock_server.engine.backbone import LoadedBackbone
 from headstock_server.engine.graph_head import GraphHead
 from headstock_server.engine.model import LoadedModel
@@ -29,6 +31,9 @@ class Engine:
         self._loading: dict[Digest, threading.Lock] = {}
         # The engine only looks on: models own their backbone, and the last of them takes the session with it.
         self._backbones: weakref.WeakValueDictionary[Digest, LoadedBackbone] = weakref.WeakValueDictionary()
+        self._adapted: weakref.WeakValueDictionary[tuple[Digest, Digest], AdaptedBackbone] = (
+            weakref.WeakValueDictionary()
+        )
 
     def load(self, servable: ServableModel) -> LoadedModel:
         """Load one model, and its backbone if no other model has; blocks, so call it from a loader thread.
@@ -49,14 +54,17 @@ class Engine:
                 f"the head of {servable.version} reads {head.width} features; tap {tap.name!r} has {tap.width}"
             )
         _check_fits(servable, tap)
-        backbone = self._backbone(servable.backbone)
+        check_adapter_of_head(
+            head, None if servable.adapter is None else servable.adapter.digest, str(servable.version)
+        )
+        backbone, adapter = self._placed(servable)
         if postprocess.reads(head.postprocess) != "any":
             text_reader(backbone.preprocessor)
         if head.form == "graph":
             group: HeadGroup = GraphHead(
                 head.tap, servable.parameters, device=self.options.device, threads=self.options.threads
             )
-            return LoadedModel(servable, backbone, group, 0)
+            return LoadedModel(servable, backbone, group, 0, adapter)
         weight, bias = load_linear(servable.parameters)
         if weight.shape != (head.width, head.out) or not (np.isfinite(weight).all() and np.isfinite(bias).all()):
             raise Corrupt(
@@ -66,18 +74,33 @@ class Engine:
             )
         bank = backbone.bank(head.tap, head.width, head.out)
         slot = bank.add(weight, bias)
-        model = LoadedModel(servable, backbone, bank, slot)
+        model = LoadedModel(servable, backbone, bank, slot, adapter)
         weakref.finalize(model, bank.release, slot).atexit = False
         return model
 
     def servable(self, digest: Digest) -> ServableBackbone | None:
         """The checked files of a backbone that is loaded now, so that they need not be hashed again; else None."""
-        backbone = self._backbones.get(digest)
-        return None if backbone is None else backbone.servable
+        return next((b.servable for b in self.backbones() if b.digest == digest), None)
 
     def backbones(self) -> list[LoadedBackbone]:
-        """Backbones that are loaded now."""
-        return list(self._backbones.values())
+        """Backbones that are loaded now: the plain ones, and one more for each graph that takes adapters."""
+        return [*self._backbones.values(), *self._adapted.values()]
+
+    def _placed(self, servable: ServableModel) -> tuple[LoadedBackbone, LoadedAdapter | None]:
+        """What the model's rows pass through, and its adapter there."""
+        adapter = servable.adapter
+        if adapter is None:
+            return self._backbone(servable.backbone), None
+        parameters = load_parameters(adapter.parameters, adapter.identity.targets, adapter.identity.rank)
+        key = (servable.backbone.digest, adapter.graph_digest)
+        with self._lock:
+            mine = self._loading.setdefault(adapter.graph_digest, threading.Lock())
+        with mine:
+            backbone = self._adapted.get(key)
+            if backbone is None:
+                backbone = AdaptedBackbone(servable.backbone, self.options, adapter, parameters)
+                self._adapted[key] = backbone
+        return backbone, backbone.hold(adapter.digest, parameters)
 
     def _backbone(self, servable: ServableBackbone) -> LoadedBackbone:
         with self._lock:

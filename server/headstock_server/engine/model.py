@@ -8,6 +8,7 @@ from headstock import postprocess
 from headstock.digest import Digest
 from headstock.records import HeadIdentity, Reads, TensorSpec, Version
 from headstock.servable import ServableModel
+from headstock_server.engine.adapted_backbone import LoadedAdapter
 from headstock_server.engine.backbone import LoadedBackbone
 from headstock_server.scheduler.contract import HeadGroup
 
@@ -24,6 +25,7 @@ class LoadedModel:
 
     __slots__ = (
         "__weakref__",
+        "adapter",
         "aliases",
         "backbone",
         "caution",
@@ -36,13 +38,22 @@ class LoadedModel:
         "version",
     )
 
-    def __init__(self, servable: ServableModel, backbone: LoadedBackbone, group: HeadGroup, slot: int) -> None:
+    def __init__(
+        self,
+        servable: ServableModel,
+        backbone: LoadedBackbone,
+        group: HeadGroup,
+        slot: int,
+        adapter: LoadedAdapter | None = None,
+    ) -> None:
         self.version: Version = servable.version
         self.backbone = backbone
         self.head: HeadIdentity = servable.head
         self.head_digest: Digest = servable.head_digest
         self.group = group
         self.slot = slot
+        self.adapter = adapter
+        """Its adapter, which stays in the backbone's bank while a model of it is referred to."""
         self.aliases: tuple[str, ...] = ()
         """Aliases that point here now; replaced whole when they move."""
         self.caution: Ruling | None = None
@@ -55,6 +66,11 @@ class LoadedModel:
     def name(self) -> str:
         """Entry name."""
         return self.version.name
+
+    @property
+    def adapter_slot(self) -> int:
+        """Its adapter's place among the backbone's adapters; 0 for none."""
+        return 0 if self.adapter is None else self.adapter.slot
 
     @property
     def number(self) -> int:

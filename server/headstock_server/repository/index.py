@@ -22,6 +22,10 @@ class IndexRow:
     reason: str = ""
     """Why it is not ready; empty when it is."""
     aliases: tuple[str, ...] = ()
+    verdict: str = ""
+    """What the licences say: `allow`, `unknown` or `deny`; empty where nothing was asked."""
+    verdict_reason: str = ""
+    proof_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from headstock.errors import FailedPrecondition, HeadstockError, LicenceRefused
 from headstock.records import Version
 
 if TYPE_CHECKING:
+    from headstock.licences.policy import Policy
     from headstock_server.engine import LoadedModel
 
 logger = logging.getLogger(__name__)
@@ -159,9 +160,9 @@ class LicenceGate:
 
         policy = Policy.load(self._catalogue.settings)
         found = judge_many(Facts.read(query), {v.subject for v in versions}, policy.context, policy)
-        return {(v.name, v.number): self._rule(v, found[v.subject]) for v in versions}
+        return {(v.name, v.number): self._rule(v, found[v.subject], policy) for v in versions}
 
-    def _rule(self, version: Version, found: Any) -> Ruling:
+    def _rule(self, version: Version, found: Any, policy: Policy) -> Ruling:
         from headstock.licences import enforcement
 
         what = f"serving '{version}'"
@@ -170,7 +171,24 @@ class LicenceGate:
             refusal = enforcement.refusal(found, what, str(version))
         elif found.action != "allow":
             warning = _printable(enforcement.warning(found, what, str(version)))[:_LONGEST] + f"; proof {proof}"
+        if refusal is None and (unsigned := self._unsigned(version, policy)):
+            if policy.signature == "enforce" and self.mode == "enforce":
+                message = f"{what} is refused: the policy requires a signature: {unsigned}"
+                refusal = LicenceRefused(
+                    message, proof_id=proof, fix=f"headstock sign {version} --key KEY --out FOLDER"
+                )
+            else:
+                said = _printable(f"{what}: no valid signature: {unsigned}")[:_LONGEST]
+                warning = f"{warning}; {said}" if warning else said
         return Ruling(found.value, found.reason, proof, refusal, warning)
+
+    def _unsigned(self, version: Version, policy: Policy) -> str:
+        """Why no key of the policy signed the version; empty if one did, or none has to."""
+        if policy.signature == "off":
+            return ""
+        from headstock.signing import trouble
+
+        return trouble(self._catalogue, version, policy.keys)
 
 
 def _printable(text: str) -> str:

@@ -309,7 +309,9 @@ class Repository:
             state, reason = self._loader.state(version)
         if refused := self.licences.trouble(version):
             state, reason = "UNAVAILABLE", refused
-        return IndexRow(version.name, version.number, state, reason, self._snapshot.aliases_of(version))
+        ruling = self.licences.ruling(version)
+        said = (ruling.value, ruling.reason, ruling.proof_id) if ruling else ()
+        return IndexRow(version.name, version.number, state, reason, self._snapshot.aliases_of(version), *said)
 
     def __repr__(self) -> str:
         return f"Repository(ready={self.ready}, loaded={[str(m.version) for m in self.loaded()]})"

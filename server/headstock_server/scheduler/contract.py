@@ -23,6 +23,8 @@ class LaneKey(NamedTuple):
     """Backbone digest."""
     precision: str
     device: str
+    adapters: str = ""
+    """Digest of the graph that takes adapters of one rank and set of layers; empty for the plain backbone."""
 
 
 class Backbone(Protocol):
@@ -51,6 +53,13 @@ class Backbone(Protocol):
 
         What stands behind them in a pass is padding and belongs to nobody.
         """
+
+
+class Adapting(Backbone, Protocol):
+    """A backbone whose rows may each have an adapter; its lane names `adapters`."""
+
+    def adapt(self, feeds: Mapping[str, Array], slots: Slots) -> Mapping[str, Array]:
+        """Graph inputs with row i's adapter from slot `slots[i]`, 0 for none. Raises for a slot that is not there."""
 
 
 class HeadGroup(Protocol):
@@ -92,3 +101,11 @@ class Model(Protocol):
     @property
     def slot(self) -> int:
         """Its head's place in the group."""
+
+
+class AdaptedModel(Model, Protocol):
+    """A model of a backbone that is `Adapting`."""
+
+    @property
+    def adapter_slot(self) -> int:
+        """Its adapter's place among the backbone's adapters; 0 for none."""

@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 
 from headstock.errors import HeadstockError, InvalidInput
-from headstock_server.scheduler.contract import Floats, HeadGroup
+from headstock_server.scheduler.contract import AdaptedModel, Adapting, Array, Floats, HeadGroup
 from headstock_server.scheduler.lane import Pass
 from headstock_server.scheduler.ticket import Outputs
 
@@ -36,7 +37,7 @@ def execute(work: Pass) -> Executed:
     padded = len(work.rows) * max(row.length for row in work.rows)
     collated = start
     try:
-        feeds = work.backbone.collate(work.rows)
+        feeds = _feeds(work)
         collated = time.monotonic_ns()
         features = work.backbone.infer(feeds, taps)
         if any(len(features[tap]) != len(work.rows) for tap in taps):
@@ -48,6 +49,14 @@ def execute(work: Pass) -> Executed:
         return Executed([_failure(work, 0, "the backbone failed", error)], 0, time.monotonic_ns() - start, padded)
     values = _heads(work, features, lengths)
     return Executed(values, collated - start, time.monotonic_ns() - collated, padded)
+
+
+def _feeds(work: Pass) -> Mapping[str, Array]:
+    feeds = work.backbone.collate(work.rows)
+    if not work.lane.adapters:
+        return feeds
+    slots = [cast(AdaptedModel, ticket.model).adapter_slot for ticket in work.tickets]
+    return cast(Adapting, work.backbone).adapt(feeds, np.array(slots, np.intp))
 
 
 def _one_by_one(work: Pass, start: int) -> Executed:

@@ -33,6 +33,9 @@ def entry(listing: Listing, row: IndexRow | None) -> pb.Entry:
         created_at=listing.created_at,
         state=state,
         reason=reason,
+        verdict=row.verdict if row else "",
+        verdict_reason=row.verdict_reason if row else "",
+        proof_id=row.proof_id if row else "",
     )
 
 

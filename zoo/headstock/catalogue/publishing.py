@@ -114,14 +114,28 @@ class _Check:
     def _composition(self, artefact: Artefact) -> None:
         """A head's backbone is known; a model's parts are, and its head was made for its backbone."""
         identity, what = artefact.identity, f"{artefact.kind} {short(artefact.digest)}"
-        parts = {"head": ("backbone",), "model": ("backbone", "head")}.get(artefact.kind, ())
+        needed = {"head": ("backbone",), "adapter": ("backbone",), "model": ("backbone", "head")}
+        parts = needed.get(artefact.kind, ())
         if missing := [part for part in parts if not identity.get(part)]:
             raise InvalidInput(f"the identity of {what} does not name its {missing[0]}")
-        if artefact.kind == "model" and identity.get("adapter"):
+        if artefact.kind in ("model", "head") and identity.get("adapter"):
             parts = (*parts, "adapter")
         members = {part: self._known(identity[part], what, part) for part in parts}
+        adapter = members.get("adapter")
+        if adapter is not None and adapter.identity["backbone"] != identity["backbone"]:
+            raise DigestMismatch(
+                f"{what} puts an adapter of backbone {adapter.identity['backbone']} on {identity['backbone']}; "
+                "an adapter changes only the backbone it was trained on",
+                fix="fine-tune the adapter on the backbone you want",
+            )
         if artefact.kind == "model":
             head = members["head"]
+            if head.identity.get("adapter") != identity.get("adapter"):
+                raise DigestMismatch(
+                    f"{what} puts a head of adapter {head.identity.get('adapter') or 'none'} on adapter "
+                    f"{identity.get('adapter') or 'none'}; a head runs only on the features it was trained on",
+                    fix="fine-tune the head with the adapter you want",
+                )
             if head.identity["backbone"] != identity["backbone"]:
                 raise DigestMismatch(
                     f"{what} puts a head of backbone {head.identity['backbone']} on backbone {identity['backbone']}; "
@@ -158,7 +172,7 @@ def _blobs(store: BlobStore, publication: Publication) -> tuple[dict[Digest, _Fi
 
 def _implied(store: BlobStore, artefact: Artefact) -> Mapping[str, Digest]:
     """Blobs that serving the artefact needs and that `files` need not list."""
-    if artefact.kind == "head" and "parameters" in artefact.identity:
+    if artefact.kind in ("head", "adapter") and "parameters" in artefact.identity:
         return {"identity.parameters": Digest(artefact.identity["parameters"])}
     if artefact.kind == "backbone" and "preprocess" in artefact.files:
         spec = store.read_json(artefact.files["preprocess"])

@@ -12,12 +12,14 @@ from headstock.cli.output import emit, format_option
 from headstock.cli.plugins import warn_of_conflicts
 
 _FAMILY_HEADERS = ("FAMILY", "MODALITY", "PRESETS", "PLUGIN", "DESCRIPTION")
-_PRESET_HEADERS = ("PRESET", "FAMILY", "SOURCE", "LICENCE", "INPUT", "PARAMETERS")
+_PRESET_HEADERS = ("PRESET", "FAMILY", "SOURCE", "REVISION", "LICENCE", "INPUT", "PARAMETERS")
 
 
 @click.command("families")
 @click.option(
-    "--presets", is_flag=True, help="One row per known set of weights; a source without @REVISION is not pinned."
+    "--presets",
+    is_flag=True,
+    help="One row per known set of weights; what an `unpinned` one holds today, nobody has checked.",
 )
 @format_option
 def command(presets: bool, format_: str) -> None:
@@ -60,6 +62,6 @@ def _family_row(record: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _preset_row(record: Mapping[str, Any]) -> tuple[str, ...]:
-    source = f"{record['source']}@{record['revision'][:12]}" if record["revision"] else record["source"]
+    revision = record["revision"][:12] or "unpinned"
     parameters = f"{record['parameters'] / 1e6:.1f} M" if record["parameters"] else ""
-    return record["name"], record["family"], source, record["licence"], record["input"], parameters
+    return record["name"], record["family"], record["source"], revision, record["licence"], record["input"], parameters

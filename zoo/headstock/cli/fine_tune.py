@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 from click.core import ParameterSource
@@ -42,6 +42,14 @@ _EXAMPLES = {"text": '"..."', "image": "FILE", "audio": "FILE", "row": "'{...}'"
 @click.option("--new-data", is_flag=True, help="With --recipe: the data may be another file than the recipe's.")
 @click.option("--save-recipe", type=click.Path(path_type=Path), help="Also write the recipe as TOML.")
 @click.option("--data-licence", metavar="ID", help="Licence of the data, as you state it: an SPDX id.")
+@click.option(
+    "--report",
+    type=click.Choice(["quick", "full", "none"]),
+    default="quick",
+    show_default=True,
+    help="What to compare the model with: full adds a learning curve, none gives no verdict.",
+)
+@click.option("--group-by", metavar="COLUMN", help="Also report rates and gaps for every value of this column.")
 @click.option("--promote", metavar="ALIAS", help="Point this alias at the new version.")
 @click.option(
     "--threads",
@@ -62,6 +70,8 @@ def command(
     new_data: bool,
     save_recipe: Path | None,
     data_licence: str | None,
+    report: Literal["quick", "full", "none"],
+    group_by: str | None,
     promote: str | None,
     threads: int,
     verbose: bool,
@@ -90,6 +100,7 @@ def command(
     from headstock.finetune import fine_tune, read_table
     from headstock.licences import enforcement
     from headstock.plugin_host import open_host
+    from headstock.report import Assessment, check_promotion
 
     table = read_table(data)
     with Catalogue.open() as catalogue:
@@ -109,11 +120,13 @@ def command(
             outcome = fine_tune(
                 catalogue, host, chosen, table, name,
                 observer=observer, threads=threads, data_licence=data_licence or "",
+                assessment=Assessment(report, group_by),
             )  # fmt: skip
         except KeyboardInterrupt:
             observer.say("interrupted; run the same command again to go on from the last epoch")
             raise
         if promote is not None:
+            check_promotion(outcome.version)
             # What there is to warn of was said before the training.
             enforcement.promote(catalogue, outcome.version, promote, reason="fine-tune --promote")
     _print(outcome, promote, format_)
@@ -170,6 +183,11 @@ def _lines(outcome: Outcome, promote: str | None) -> list[str]:
     if report["majority"]:
         lines.append(
             f"  majority   {report['majority']['accuracy']:.3f}  (always answering {report['majority']['label']!r})"
+        )
+    if (transfer := report.get("transfer")) is not None:
+        lines.append(
+            f"  transfer   {transfer['verdict']}: {transfer['gain']:+.3f} [{transfer['low']:.3f}, "
+            f"{transfer['high']:.3f}] against {transfer['against']}"
         )
     lines.append(
         f"  trained    {data['train']} rows of {data['name']}, {epochs['run']} epochs, best {epochs['best']}, "

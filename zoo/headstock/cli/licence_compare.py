@@ -105,17 +105,28 @@ def outbound(reference: str) -> None:
 
 @click.command("bom")
 @click.argument("reference", metavar="NAME[:VERSION]")
-@click.option("--spec", type=click.Choice(["1.6", "1.7"]), default="1.6", show_default=True, help="CycloneDX version.")
-def bom(reference: str, spec: Literal["1.6", "1.7"]) -> None:
-    """Print the CycloneDX bill of materials of a version: lineage, declared and concluded licences, data, metrics."""
+@click.option(
+    "--spec",
+    type=click.Choice(["1.6", "1.7", "spdx-3.0.1"]),
+    default="1.6",
+    show_default=True,
+    help="CycloneDX version, or SPDX.",
+)
+def bom(reference: str, spec: Literal["1.6", "1.7", "spdx-3.0.1"]) -> None:
+    """Print the bill of materials of a version: lineage, declared and concluded licences, data, metrics.
+
+    CycloneDX JSON, or SPDX 3.0.1 JSON-LD with the AI and Dataset profiles.
+    """
     from headstock.catalogue import Catalogue
     from headstock.licences import cyclonedx
+    from headstock.licences.documents.spdx import spdx
     from headstock.licences.gate import read_facts
     from headstock.names import Reference
 
     with Catalogue.open(create=False) as catalogue:
         version = catalogue.version(Reference.parse(reference))
-        document = cyclonedx.bom(read_facts(catalogue), version, spec)
+        facts = read_facts(catalogue)
+    document = spdx(facts, version) if spec == "spdx-3.0.1" else cyclonedx.bom(facts, version, spec)
     click.echo(json.dumps(document, indent=2, ensure_ascii=False, sort_keys=True))
 
 

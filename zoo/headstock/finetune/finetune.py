@@ -17,6 +17,7 @@ from headstock.finetune.recipe import Recipe
 from headstock.finetune.run import RunFolder
 from headstock.finetune.values import flat, width_of
 from headstock.records import Artefact, Version, artefact_of
+from headstock.report import Assessment, assess
 
 if TYPE_CHECKING:
     from headstock.catalogue import Catalogue
@@ -47,6 +48,7 @@ def fine_tune(
     observer: Observer | None = None,
     threads: int = 1,
     data_licence: str = "",
+    assessment: Assessment | None = None,
 ) -> Outcome:
     """Train what `recipe` says on `table` and publish it as the next version of `name`.
 
@@ -58,6 +60,8 @@ def fine_tune(
     """
     watcher = observer or Observer()
     began = time.perf_counter()
+    asked = assessment or Assessment()
+    asked.check(table)
     prepared = prepare(catalogue, host, recipe, table, name, watcher.say)
     stated = _check_licences(catalogue, recipe, name, data_licence, watcher)
     _require_torch()
@@ -69,7 +73,7 @@ def fine_tune(
         # From here, as a strategy may put a new backbone into the store before the head is published on it.
         with catalogue.writing(f"fine-tune {name}"):
             trained = train_head(catalogue, host, prepared, run, watcher, trackers, threads)
-            outcome = _publish(catalogue, host, name, prepared, trained, began, stated)
+            outcome = _publish(catalogue, host, name, prepared, trained, began, stated, asked)
         run.remove()
     trackers.end(prepared.backbone.identity, outcome.report)
     return outcome
@@ -105,6 +109,7 @@ def _publish(
     trained: Trained,
     began: float,
     stated: Statement,
+    asked: Assessment,
 ) -> Outcome:
     from headstock.finetune import loop, publish
 
@@ -114,7 +119,7 @@ def _publish(
     served = publish.served_form(head_type, trained.head, spec, [trained.train, trained.validation])
     outputs = loop.outputs_of(trained.head, trained.validation)
     seconds = {**trained.seconds, "total": time.perf_counter() - began}
-    report = reports.build_report(
+    core = reports.build_report(
         prepared,
         trained,
         head_type.metrics(outputs, prepared.validation, recipe.seed),
@@ -123,6 +128,7 @@ def _publish(
         parity=served.parity,
         seconds=seconds,
     )
+    report = {**core, **assess(prepared, trained, flat(outputs), asked)}
     newest = catalogue.versions(name)[:1]
     dataset = _dataset_artefact(prepared)
     version, head = publish.publish(

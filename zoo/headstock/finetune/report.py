@@ -116,11 +116,19 @@ def summary(report: Mapping[str, Any]) -> dict[str, Any]:
         "labels": report["labels"],
         "metrics": report["metrics"],
         "majority": report["majority"],
+        "transfer": _verdict(report.get("transfer")),
         "epochs": report["epochs"]["run"],
         "best_epoch": report["epochs"]["best"],
         "seconds": report["seconds"]["total"],
         "recipe": report["recipe"],
     }
+
+
+def _verdict(transfer: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    if transfer is None:
+        return None
+    rounded = {key: round(transfer[key], 4) for key in ("gain", "low", "high")}
+    return {"verdict": transfer["verdict"], **rounded, "against": transfer["against"]}
 
 
 def environment() -> dict[str, str]:

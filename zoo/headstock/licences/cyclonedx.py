@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from headstock.licences import library
 from headstock.licences.aliases import NOASSERTION
+from headstock.licences.documents.minimum import elements
 from headstock.licences.facts import Facts
 from headstock.licences.settled import settle
 from headstock.records import Version
@@ -27,8 +28,8 @@ _STATED_BY_NOBODY = ("supplier", "intended-use", "known-limitations", "training-
 
 def bom(facts: Facts, version: Version, spec: Spec = "1.6") -> dict[str, Any]:
     """The document as JSON values; valid under the strict schema of `spec`."""
-    digests = _closure(facts, version.subject)
-    root = _component(facts, version.subject, version)
+    digests = closure(facts, version.subject)
+    root = _component(facts, version.subject, spec, version)
     return {
         "$schema": f"http://cyclonedx.org/schema/bom-{spec}.schema.json",
         "bomFormat": "CycloneDX",
@@ -36,12 +37,12 @@ def bom(facts: Facts, version: Version, spec: Spec = "1.6") -> dict[str, Any]:
         "serialNumber": f"urn:uuid:{uuid.uuid5(uuid.NAMESPACE_URL, version.subject)}",
         "version": 1,
         "metadata": {"component": root},
-        "components": [_component(facts, digest) for digest in digests if digest != version.subject],
+        "components": [_component(facts, digest, spec) for digest in digests if digest != version.subject],
         "dependencies": [{"ref": d, "dependsOn": _parents(facts, d)} for d in digests],
     }
 
 
-def _closure(facts: Facts, subject: str) -> list[str]:
+def closure(facts: Facts, subject: str) -> list[str]:
     """The subject and everything that any edge or part leads to, sorted."""
     found, waiting = {subject}, [subject]
     while waiting:
@@ -57,7 +58,7 @@ def _parents(facts: Facts, digest: str) -> list[str]:
     return sorted({*parts, *(parent for _, parent in facts.edges.get(digest, ()))})
 
 
-def _component(facts: Facts, digest: str, version: Version | None = None) -> dict[str, Any]:
+def _component(facts: Facts, digest: str, spec: Spec, version: Version | None = None) -> dict[str, Any]:
     kind, identity = facts.kinds[digest], facts.identity(digest)
     settled = settle(facts, digest)
     made: dict[str, Any] = {
@@ -69,6 +70,8 @@ def _component(facts: Facts, digest: str, version: Version | None = None) -> dic
         "licenses": [_licence(settled.declared, "declared"), _licence(settled.concluded, "concluded")],
         "properties": [{"name": f"headstock:{name}", "value": value} for name, value in _properties(facts, digest)],
     }
+    stated = elements(facts, digest, version, f"CycloneDX {spec}")
+    made["properties"] += [{"name": f"headstock:g7:{name}", "value": value} for name, value in stated.items()]
     if made["type"] == "machine-learning-model":
         made["modelCard"] = _card(facts, digest, identity, version)
     if kind == "dataset":

@@ -11,11 +11,21 @@ from headstock.licences.aliases import base
 from headstock.licences.composition import judge
 from headstock.licences.facts import Facts
 from headstock.licences.judge import Duty
-from headstock.licences.lineage import walk
+from headstock.licences.lineage import Step, walk
 from headstock.licences.policy import Policy
 from headstock.licences.settled import Settled, settle
 
 Read = Callable[[Digest], bytes]
+
+_CHANGES = {
+    "converted_from": "converted to another format",
+    "finetuned_from": "weights changed by fine-tuning",
+    "initialised_from": "weights changed by training that began with them",
+    "merged_from": "weights merged with others",
+    "pruned_from": "weights removed",
+    "quantised_from": "precision of the weights reduced",
+}
+"""Relations whose child contains the parent's files in a changed form, in the words of a modification notice."""
 
 _RULE = "=" * 78
 _THIN = "-" * 78
@@ -29,7 +39,8 @@ def notice(facts: Facts, title: str, subject: Digest, policy: Policy, read: Read
     """
     stance = policy.stances["training_data"]
     wide = policy.with_stances(training_data=stance if stance.startswith("inherit") else "attribute")
-    reached = {step.reach for step in walk(facts, subject, wide)}
+    steps = walk(facts, subject, wide)
+    reached = {step.reach for step in steps}
     # What a checkpoint was converted from says nothing of its own: its words are kept with the checkpoint.
     echoes = {r.digest for r in reached if r.origin and not facts.own_statements(r.digest)}
     echoes -= {r.digest for r in reached if not r.origin}
@@ -39,6 +50,7 @@ def notice(facts: Facts, title: str, subject: Digest, policy: Policy, read: Read
     lines = [f"NOTICE for {title}", str(subject), ""]
     lines += _silent(facts, digests, shown)
     lines += _duties(facts, subject, wide)
+    lines += _changes(facts, steps)
     for digest in shown:
         lines += [_RULE, *_artefact(facts, digest, settled[digest])]
     lines += _texts(facts, shown, settled, read)
@@ -64,6 +76,25 @@ def _duties(facts: Facts, subject: Digest, policy: Policy) -> Iterator[str]:
         yield "Duties when it is shared or served to the public:"
         for duty in sorted(owed):
             yield f"  {duty.duty} ({duty.licence})" + (f": {duty.payload}" if duty.payload else "")
+        yield ""
+
+
+def _changes(facts: Facts, steps: Sequence[Step]) -> Iterator[str]:
+    """Statements that files were changed, for licences that ask for them (Apache-2.0 section 4(b), MPL-2.0, Gemma)."""
+    said: set[str] = set()
+    for child in {step.reach.digest for step in steps}:
+        for relation, parent in facts.edges.get(child, ()):
+            # What a checkpoint was converted from often says nothing of its own: its words are kept with its child.
+            speaking = (parent, child) if relation == "converted_from" else (parent,)
+            named = {n for d in speaking for n in settle(facts, d).licences if _wants(n, "state-changes")}
+            if relation in _CHANGES and named:
+                said.add(
+                    f"  {facts.label(child)} ({child}) holds changed files of {facts.label(parent)} ({parent}): "
+                    f"{_CHANGES[relation]} ({', '.join(sorted(named))})"
+                )
+    if said:
+        yield "Changed files, as their licences ask to say:"
+        yield from sorted(said)
         yield ""
 
 
@@ -94,7 +125,7 @@ def _texts(facts: Facts, shown: Sequence[str], settled: dict[str, Settled], read
         yield _THIN
         yield from read(blob).decode(errors="replace").replace("\r\n", "\n").strip("\n").split("\n")
         yield ""
-    bare = [digest for digest in shown if not facts.files.get(digest)]
+    bare = [digest for digest in shown if "licence" not in facts.files.get(digest, {})]
     missing = sorted({name for digest in bare for name in settled[digest].licences if _wants_text(name)})
     if missing:
         yield _RULE
@@ -106,4 +137,9 @@ def _texts(facts: Facts, shown: Sequence[str], settled: dict[str, Settled], read
 
 def _wants_text(licence: str) -> bool:
     doc = library.find(base(licence))
-    return doc is None or any(condition.duty == "include-text" for condition in doc.conditions)
+    return doc is None or _wants(licence, "include-text")
+
+
+def _wants(licence: str, duty: str) -> bool:
+    doc = library.find(base(licence))
+    return doc is not None and any(condition.duty == duty for condition in doc.conditions)

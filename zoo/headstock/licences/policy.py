@@ -45,6 +45,10 @@ class Policy:
     stances: Mapping[str, str]
     refused: tuple[str, ...] = ()
     """Licences refused whatever they say."""
+    signature: Mode = "off"
+    """What follows at load from a version without a valid signature."""
+    keys: tuple[str, ...] = ()
+    """Public keys that count, PEM files relative to HEADSTOCK_HOME."""
 
     @classmethod
     def default(cls) -> Policy:
@@ -82,12 +86,19 @@ class Policy:
             _check(f"stance {name}", position, STANCES[name])
         for name, mode in merged["mode"].items():
             _check(f"mode of {name}", mode, MODES)
+        signature = merged["signature"]
+        _check("mode of signature", signature["mode"], MODES)
+        keys = signature["keys"]
+        if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
+            raise InvalidInput(f"the policy's keys of signature are {keys!r}; expected a list of file names")
         return cls(
             Context.from_mapping(merged["context"]),
             merged["mode"]["deny"],
             merged["mode"]["unknown"],
             merged["stances"],
             tuple(sorted(merged["refuse"]["licences"])),
+            signature["mode"],
+            tuple(keys),
         )
 
     def with_stances(self, **changes: str) -> Policy:
@@ -102,6 +113,7 @@ class Policy:
             "mode": {"deny": self.deny, "unknown": self.unknown},
             "stances": dict(self.stances),
             "refuse": {"licences": list(self.refused)},
+            "signature": {"mode": self.signature, "keys": list(self.keys)},
         }
 
     @cached_property

@@ -8,8 +8,8 @@ import numpy as np
 
 
 def weighted_tau(scores: Sequence[float], truth: Sequence[float]) -> float:
-    """Vigna's weighted Kendall tau with hyperbolic weights, which count mistakes near the top more (You et al. 2021)."""
-    from scipy.stats import weightedtau
+    """Vigna's weighted Kendall tau: hyperbolic weights make mistakes near the top count more (You et al. 2021)."""
+    from scipy.stats import weightedtau  # type: ignore[import-untyped]
 
     return float(weightedtau(scores, truth).statistic)
 

@@ -44,7 +44,7 @@ def ranks(values: Sequence[float]) -> Floats:
 
 
 def combined(scores: Sequence[Sequence[float]]) -> Floats:
-    """Mean rank [n] over several scores of the same candidates: no score's unit or spread weighs more than another's."""
+    """Mean rank [n] over several scores of the same candidates, so that no score's unit weighs more than another's."""
     mean: Floats = np.mean([ranks(one) for one in scores], axis=0)
     return mean
 

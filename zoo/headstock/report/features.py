@@ -45,7 +45,10 @@ def spectra(recordings: Sequence[bytes]) -> Floats:
 
 
 def cells(train: Sequence[str], validation: Sequence[str]) -> tuple[Floats, Floats]:
-    """JSON rows as numbers: numeric cells as they are, others by the order of the training rows' values, else NaN."""
+    """JSON rows as numbers: numeric cells as they are, others by the order of the training rows' values, else NaN.
+
+    Columns that the training rows leave empty are left out.
+    """
     read = [[json.loads(row) for row in part] for part in (train, validation)]
     columns = sorted({name for row in read[0] for name in row})
     codes: dict[str, dict[str, int]] = {name: {} for name in columns}
@@ -60,7 +63,8 @@ def cells(train: Sequence[str], validation: Sequence[str]) -> tuple[Floats, Floa
         )
         for part in read
     )
-    return first, second
+    filled = ~np.isnan(first).all(axis=0)
+    return first[:, filled], second[:, filled]
 
 
 def _cell(value: Any, codes: dict[str, int]) -> float:

@@ -71,11 +71,18 @@ def package_statements(metadata: Metadata, locator: str) -> list[Statement]:
 
 
 def config_statements(config: Mapping[str, Any], itself: str, locator: str) -> list[Statement]:
-    """The parent that `_name_or_path` names, unless it is a folder of someone's machine or the source itself."""
+    """The parent that `_name_or_path` names, unless it is a folder of someone's machine or the source itself.
+
+    timm writes the licence of the weight tag into `pretrained_cfg`; other configurations name none.
+    """
+    statements = []
+    tag = config.get("pretrained_cfg")
+    if isinstance(tag, Mapping) and tag.get("license"):
+        statements.append(licence_statement(tag["license"], "config", f"{locator}#pretrained_cfg"))
     parent = config.get("_name_or_path")
-    if not isinstance(parent, str) or not _REPOSITORY.fullmatch(parent) or parent == itself:
-        return []
-    return [Statement("parent", f"hf:{parent}", "config", locator, f"_name_or_path: {parent}")]
+    if isinstance(parent, str) and _REPOSITORY.fullmatch(parent) and parent != itself:
+        statements.append(Statement("parent", f"hf:{parent}", "config", locator, f"_name_or_path: {parent}"))
+    return statements
 
 
 def folder_statements(root: Path, config: Mapping[str, Any], label: str, itself: str = "") -> list[Statement]:

@@ -24,6 +24,9 @@ _ALLOWED = re.compile(
 )
 """Files that a backbone can need. Pickle (`*.bin`, `*.pt`) and code (`*.py`) are never fetched."""
 
+_DOCUMENTS = {"card": ("README.md",), "licence": ("LICEN[SC]E", "LICEN[SC]E.*"), "notice": ("NOTICE", "NOTICE.*")}
+"""Role to patterns of the files that are kept for their words."""
+
 _PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".h5", ".msgpack")
 _JSON_LIMIT = 4 << 20
 
@@ -56,7 +59,7 @@ class Fetched:
     """Relative file name to digest of every file under `files.root`."""
     statements: tuple[Statement, ...]
     documents: Mapping[str, Path] = field(default_factory=dict)
-    """`licence` and `card`, where the source has them."""
+    """`licence`, `notice` and `card`, where the source has them."""
 
 
 def is_allowed(name: str) -> bool:
@@ -113,7 +116,10 @@ def read_config(root: Path, label: str) -> Mapping[str, Any]:
 
 
 def documents_under(root: Path) -> dict[str, Path]:
-    """The licence text and the card among fetched files, by role."""
-    found = {"card": root / "README.md"} if (root / "README.md").is_file() else {}
-    licences = [p for pattern in ("LICEN[SC]E", "LICEN[SC]E.*") for p in sorted(root.glob(pattern))]
-    return {**found, "licence": licences[0]} if licences else found
+    """The licence text, the NOTICE text and the card among fetched files, by role; of several, the plainest name."""
+    found = {}
+    for role, patterns in _DOCUMENTS.items():
+        paths = [path for pattern in patterns for path in sorted(root.glob(pattern)) if path.is_file()]
+        if paths:
+            found[role] = paths[0]
+    return found

@@ -80,6 +80,9 @@ class Entry(_message.Message):
     CREATED_AT_FIELD_NUMBER: _builtins.int
     STATE_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
+    VERDICT_FIELD_NUMBER: _builtins.int
+    VERDICT_REASON_FIELD_NUMBER: _builtins.int
+    PROOF_ID_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     version: _builtins.int
     kind: _builtins.str
@@ -104,6 +107,12 @@ class Entry(_message.Message):
     """READY, LOADING or UNAVAILABLE on this server; empty for a backbone."""
     reason: _builtins.str
     """Why it is not ready."""
+    verdict: _builtins.str
+    """`allow`, `unknown` or `deny` for the use that this server's policy means; empty for a backbone, and where nobody asks."""
+    verdict_reason: _builtins.str
+    """The verdict's reason in one line."""
+    proof_id: _builtins.str
+    """Digest of the verdict's proof."""
     @_builtins.property
     def aliases(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Aliases that point here."""
@@ -130,10 +139,13 @@ class Entry(_message.Message):
         created_at: _builtins.str = ...,
         state: _builtins.str = ...,
         reason: _builtins.str = ...,
+        verdict: _builtins.str = ...,
+        verdict_reason: _builtins.str = ...,
+        proof_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["aliases", b"aliases", "backbone", b"backbone", "backbone_name", b"backbone_name", "created_at", b"created_at", "family", b"family", "head_type", b"head_type", "kind", b"kind", "licences", b"licences", "name", b"name", "newest", b"newest", "own_bytes", b"own_bytes", "reason", b"reason", "shared_bytes", b"shared_bytes", "state", b"state", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aliases", b"aliases", "backbone", b"backbone", "backbone_name", b"backbone_name", "created_at", b"created_at", "family", b"family", "head_type", b"head_type", "kind", b"kind", "licences", b"licences", "name", b"name", "newest", b"newest", "own_bytes", b"own_bytes", "proof_id", b"proof_id", "reason", b"reason", "shared_bytes", b"shared_bytes", "state", b"state", "verdict", b"verdict", "verdict_reason", b"verdict_reason", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -23,7 +23,9 @@ PLUGIN = "headstock-audio"
 TAP = "frames"
 # Family to the names of its output layer's weight and bias.
 _LAYERS = {"wav2vec2": ("lm_head.weight", "lm_head.bias"), "deepspeech": ("output.weight", "output.bias")}
-_BLANK, _SPACE = "<pad>", "|"
+# The padding tokens that CTC checkpoints of transformers are saved with.
+_BLANKS = ("<pad>", "[PAD]")
+_SPACE = "|"
 
 
 def make_transcriber(
@@ -98,23 +100,25 @@ def _alphabet(
 def _vocabulary(
     catalogue: Catalogue, files: Mapping[str, Digest], outputs: int, standing: Standing
 ) -> tuple[list[int], list[str]]:
-    """Wav2Vec2: single characters of vocab.json, `|` as the space, and `<pad>` as the blank.
+    """Wav2Vec2: every token of vocab.json, `|` as the space, and the padding token as the blank.
 
-    Sentence marks and `<unk>` say no character and are left out, as decoding leaves them out.
+    Sentence marks and `<unk>` stay and are read as they are written: that is what transformers' pipeline answers.
     """
     if "vocabulary" not in files:
         raise InvalidInput(
             f"the checkpoint of {standing.name!r} came without vocab.json, which says what its outputs mean",
-            fix="pull it again from a source that has the file",
+            fix="pull a checkpoint that has the file",
         )
     index = {str(token): int(place) for token, place in _json(catalogue, files, "vocabulary").items()}
-    if _BLANK not in index or max(index.values()) >= outputs:
+    blank = next((token for token in _BLANKS if token in index), None)
+    if blank is None or max(index.values()) >= outputs:
         raise InvalidInput(
-            f"vocab.json of {standing.name!r} has no {_BLANK!r}, or names more than the {outputs} outputs there are"
+            f"vocab.json of {standing.name!r} has none of {list(_BLANKS)}, or names more than the {outputs} outputs "
+            "there are"
         )
-    places = sorted((place, token) for token, place in index.items() if len(token) == 1)
+    places = sorted((place, token) for token, place in index.items() if token != blank)
     columns = [place for place, _ in places]
-    return [*columns, index[_BLANK]], [" " if token == _SPACE else token for _, token in places]
+    return [*columns, index[blank]], [" " if token == _SPACE else token for _, token in places]
 
 
 def _json(catalogue: Catalogue, files: Mapping[str, Digest], role: str) -> dict[str, Any]:

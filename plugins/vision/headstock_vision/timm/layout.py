@@ -14,6 +14,11 @@ from headstock.hookspecs import SourceFiles
 if TYPE_CHECKING:
     import torch
 
+# timm's save_for_hf writes these for every network. The first two are about the classifier, which is left out; pooling
+# that changes the weights (a norm behind it) shows in their names, which strict loading holds.
+_OF_THE_HEAD = ("num_classes", "global_pool")
+_CHANNELS = "in_chans"
+
 
 class TimmLayout(ABC):
     """timm's config.json and weight names of one family. Stateless.
@@ -37,12 +42,12 @@ class TimmLayout(ABC):
         if match is None:
             raise Unsupported(f"{files.spec!r} is timm's {name!r}; of timm's this family reads {self.known}")
         arguments = files.config.get("model_args") or {}
-        if strange := sorted(set(arguments) - set(self.arguments)):
+        if strange := sorted(set(arguments) - {*self.arguments, *_OF_THE_HEAD, _CHANNELS}):
             raise Unsupported(
                 f"{files.spec!r} changes {name!r} by model_args {strange}; expected none but {list(self.arguments)}"
             )
         settings = self.sizes(match, arguments)
-        return {**settings, "num_channels": self._channels(files)}
+        return {**settings, "num_channels": arguments.get(_CHANNELS, self._channels(files))}
 
     @abstractmethod
     def sizes(self, match: re.Match[str], arguments: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from headstock.errors import Unsupported
 from headstock_vision.timm.layout import TimmLayout, numbered
 
 if TYPE_CHECKING:
@@ -49,8 +50,8 @@ class TimmVit(TimmLayout):
             "intermediate_size": 4 * width,
             "hidden_act": "gelu",
             "layer_norm_eps": 1e-6,
-            "image_size": int(arguments.get("img_size", match[3])),
-            "patch_size": int(arguments.get("patch_size", match[2])),
+            "image_size": _edge("img_size", arguments.get("img_size", match[3])),
+            "patch_size": _edge("patch_size", arguments.get("patch_size", match[2])),
             "qkv_bias": True,
         }
 
@@ -65,3 +66,11 @@ class TimmVit(TimmLayout):
             elif not name.startswith("head."):
                 found[numbered(name, _RULES)] = tensor
         return found
+
+
+def _edge(key: str, size: Any) -> int:
+    """One number for a square that timm may write as two."""
+    edges = {int(n) for n in (size if isinstance(size, list) else [size])}
+    if len(edges) != 1:
+        raise Unsupported(f"timm's model_args have {key} {size!r}; expected a square")
+    return edges.pop()

@@ -1,0 +1,1 @@
+"""Commands that measure a server and read what it recorded."""

@@ -1,0 +1,32 @@
+"""`headstock explain-batches` shows why each recorded pass was released."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from headstock.errors import InvalidInput
+from headstock_server.bench.explain import explain_batches
+
+PASS = {
+    "at_ms": 5.0, "reason": "all", "rows": 3, "models": {"sentiment:1": 2, "intents:1": 1}, "longest": 8,
+    "real_tokens": 18, "padded_tokens": 24, "budget_tokens": 96, "waste": 0.25, "waited_ms": 1.5, "ran_ms": 2.0,
+}  # fmt: skip
+
+
+def test_a_pass_shows_its_reason_fill_and_rows(tmp_path: Path) -> None:
+    path = tmp_path / "passes.jsonl"
+    path.write_text(json.dumps(PASS) + "\n")
+    result = CliRunner().invoke(explain_batches, [str(path)], catch_exceptions=False)
+    cells = result.output.splitlines()[1].split()
+    assert cells == ["5.0", "all", "3", "8", "24", "96", "25%", "25%", "1.5", "2.0", "sentiment:1=2", "intents:1=1"]
+
+
+def test_a_line_that_is_no_pass_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "passes.jsonl"
+    path.write_text(json.dumps(PASS) + "\n[1]\n")
+    with pytest.raises(InvalidInput, match="line 2"):
+        CliRunner().invoke(explain_batches, [str(path)], catch_exceptions=False)

@@ -1,0 +1,99 @@
+"""Signatures while serving: a policy that requires them refuses what is unsigned, before anything is queued."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("model_signing", reason="pip install model-signing pyOpenSSL")
+
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from headstock.catalogue import Catalogue
+from headstock.errors import LicenceRefused
+from headstock.records import Version
+from headstock.settings import Settings
+from headstock.signing import sign_version
+from headstock.testing.publications import backbone_publication, model_publication
+from headstock_server.repository.licence_gate import LicenceGate, Mode
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+
+
+@pytest.fixture
+def version(tmp_path: Path) -> Version:
+    with Catalogue.open(settings(tmp_path)) as catalogue:
+        backbone = catalogue.publish(backbone_publication(catalogue.store, "bert"))
+        return catalogue.publish(model_publication(catalogue.store, "intents", backbone.subject))
+
+
+def settings(tmp_path: Path) -> Settings:
+    return Settings.from_environment({"HEADSTOCK_HOME": str(tmp_path / "home")})
+
+
+def require(catalogue: Catalogue, mode: str) -> None:
+    (catalogue.settings.home / "policy.toml").write_text(f'[signature]\nmode = "{mode}"\nkeys = ["release.pub"]\n')
+
+
+def sign(catalogue: Catalogue, version: Version, out: Path) -> None:
+    key, home = ec.generate_private_key(ec.SECP256R1()), catalogue.settings.home
+    none = serialization.NoEncryption()
+    private = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, none)
+    public = key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    (home / "release.pem").write_bytes(private)
+    (home / "release.pub").write_bytes(public)
+    sign_version(catalogue, version, home / "release.pem", out)
+
+
+def test_an_unsigned_version_is_refused_until_it_is_signed(tmp_path: Path, version: Version) -> None:
+    with Catalogue.open(settings(tmp_path)) as catalogue:
+        require(catalogue, "enforce")
+        gate = LicenceGate(catalogue)
+        gate.refresh([version])
+        with pytest.raises(LicenceRefused, match="requires a signature: intents:1 is not signed") as refused:
+            gate.check(version)
+        assert refused.value.proof_id.startswith("sha256:")
+
+        sign(catalogue, version, tmp_path / "signed")
+        gate.refresh([version])
+
+        gate.check(version)
+        assert "signature" not in (gate.ruling(version) or pytest.fail("no ruling")).warning
+
+
+def test_a_changed_document_is_refused_by_the_next_server(tmp_path: Path, version: Version) -> None:
+    with Catalogue.open(settings(tmp_path)) as catalogue:
+        require(catalogue, "enforce")
+        sign(catalogue, version, tmp_path / "signed")
+        LicenceGate(catalogue).check(version)
+        notice = catalogue.settings.home / "signatures" / "intents-1" / "NOTICE"
+        notice.write_bytes(notice.read_bytes().replace(b"NOTICE", b"notice"))
+
+        with pytest.raises(LicenceRefused, match="does not hold"):
+            LicenceGate(catalogue).check(version)
+
+
+@pytest.mark.parametrize("policy, gate_mode", [("warn", "enforce"), ("enforce", "warn")])
+def test_mode_warn_goes_on_and_says_so(tmp_path: Path, version: Version, policy: str, gate_mode: Mode) -> None:
+    with Catalogue.open(settings(tmp_path)) as catalogue:
+        require(catalogue, policy)
+        gate = LicenceGate(catalogue, gate_mode)
+        gate.refresh([version])
+
+        gate.check(version)
+        ruling = gate.ruling(version)
+        assert ruling is not None
+        assert "no valid signature" in ruling.warning
+
+
+def test_without_a_policy_nothing_is_asked(tmp_path: Path, version: Version) -> None:
+    with Catalogue.open(settings(tmp_path)) as catalogue:
+        gate = LicenceGate(catalogue)
+        gate.refresh([version])
+
+        gate.check(version)
+        ruling = gate.ruling(version)
+        assert ruling is not None
+        assert "signature" not in ruling.warning

@@ -1,0 +1,148 @@
+"""`headstock report`, `diff` and the promotion gate on models that were really trained."""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from headstock.catalogue import Catalogue
+from headstock.cli.main import cli
+from headstock.errors import FailedPrecondition, HeadstockError, InvalidInput, NotFound
+from headstock.testing.toy import publish_backbone
+
+SPITEFUL = "<script>alert(1)</script>|x"
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A catalogue with `fine` (labels follow a word) and `worse` (a head that was barely trained)."""
+    folder = tmp_path_factory.mktemp("report")
+    dice = random.Random(3)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HEADSTOCK_HOME", str(folder / "home"))
+        patch.chdir(folder)
+        with Catalogue.open() as catalogue:
+            publish_backbone(catalogue)
+        lines = ["text,label,site"]
+        for i in range(160):
+            label = SPITEFUL if i % 2 else "bad"
+            filler = " ".join(f"w{dice.randrange(100)}" for _ in range(1 + i % 7))
+            lines.append(f"{filler} {'great' if i % 2 else 'awful'} {i},{label},{'north' if i % 3 else 'south'}")
+        Path("t.csv").write_text("\n".join(lines) + "\n")
+        base = ["fine-tune", "--backbone", "toy", "--head", "text-classification", "--data", "t.csv"]
+        base += ["--text-column", "text", "--label-column", "label"]
+        good = [*base, "--name", "fine", "--epochs", "4", "--lr", "0.05", "--group-by", "site", "--report", "full"]
+        for command in (good, [*base, "--name", "worse", "--epochs", "1", "--lr", "1e-9"]):
+            result = CliRunner().invoke(cli, command)
+            assert result.exit_code == 0, (result.output, result.exception)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def inside(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HEADSTOCK_HOME", str(home / "home"))
+    monkeypatch.chdir(home)
+
+
+def run(*arguments: str) -> Result:
+    result = CliRunner().invoke(cli, list(arguments))
+    if result.exception is not None and not isinstance(result.exception, HeadstockError | SystemExit):
+        raise result.exception
+    return result
+
+
+# ------------------------------------------------------------------------------------------------ report
+def test_json_holds_every_part_of_the_assessment() -> None:
+    report = json.loads(run("report", "fine", "--format", "json").stdout)
+    names = {score["name"] for score in report["transfer"]["accuracies"]}
+    assert names == {"majority class", "TF-IDF + logistic regression", "linear probe", "chosen strategy"}
+    assert report["transfer"]["not_measured"] == {"from scratch": "run the same recipe with --strategy scratch"}
+    assert set(report["groups"]["of_model"]["accuracy"]) == {"north", "south"}
+    assert [point["per_class"] for point in report["learning_curve"]] == [8, 16, 32, 64]
+    assert report["slices"]["by"] == "characters"
+    assert report["calibration"]["before"]["value"] >= 0
+    assert report["peak_memory_bytes"] > 10_000_000
+
+
+class Links(HTMLParser):
+    """Collects what a page would load or run."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        named = [name for name, _ in attrs if name in ("src", "href", "onload", "onclick")]
+        if tag in ("script", "link", "img", "iframe", "object") or named:
+            self.found.append(tag)
+
+
+def test_the_page_loads_nothing_and_runs_nothing() -> None:
+    page = run("report", "fine", "--format", "html").stdout
+    links = Links()
+    links.feed(page)
+    assert links.found == []
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
+    assert "<svg" in page
+
+
+def test_markdown_is_the_default_and_its_command_makes_the_same_head() -> None:
+    text = run("report", "fine").stdout
+    assert text.startswith("# fine:1\n")
+    assert "<script>" not in text
+    command = re.search(r"^headstock (fine-tune .*)$", text, re.MULTILINE)
+    assert command is not None
+    again = json.loads(run(*command[1].split(), "--format", "json").stdout)
+    with Catalogue.open() as catalogue:
+        assert again["head"] == catalogue.newest("fine").details["head"]
+
+
+def test_out_writes_a_page_by_its_suffix(home: Path) -> None:
+    assert run("report", "fine:1", "--out", "page.html").stdout == ""
+    assert (home / "page.html").read_text().startswith("<!doctype html>")
+    assert isinstance(run("report", "fine", "--out", "no/such/folder.html").exception, InvalidInput)
+
+
+def test_a_backbone_has_no_report() -> None:
+    assert isinstance(run("report", "toy").exception, NotFound)
+
+
+def test_an_unknown_group_column_is_refused_before_training() -> None:
+    base = ["fine-tune", "--backbone", "toy", "--head", "text-classification", "--data", "t.csv", "--name", "x"]
+    error = run(*base, "--group-by", "sight").exception
+    assert isinstance(error, InvalidInput)
+    assert "did you mean 'site'?" in error.message
+
+
+# ------------------------------------------------------------------------------------------------ diff
+def test_diff_shows_settings_metrics_and_changed_answers() -> None:
+    found = json.loads(run("diff", "fine", "worse", "--format", "json").stdout)
+    assert {setting["setting"].split(".")[0] for setting in found["recipe"]} == {"strategy"}
+    assert found["metrics"][0]["name"] == "accuracy"
+    assert found["answers"]["rows"] == 32
+    assert found["answers"]["changed"] > 0
+    assert "validation rows are answered differently" in run("diff", "fine", "worse").stdout
+
+
+def test_diff_of_a_model_with_itself_finds_nothing() -> None:
+    text = run("diff", "fine", "fine").stdout
+    assert text.startswith("the recipes are the same")
+    assert "0 of 32 validation rows" in text
+
+
+# ------------------------------------------------------------------------------------------------ gate
+def test_negative_transfer_stops_promotion_until_it_is_forced_for_a_reason() -> None:
+    refused = run("promote", "worse").exception
+    assert isinstance(refused, FailedPrecondition)
+    assert refused.fix == "headstock promote worse:1 --force --reason TEXT"
+    assert isinstance(run("promote", "worse", "--force").exception, InvalidInput)
+    assert run("promote", "worse", "--force", "--reason", "for a demo").exit_code == 0
+    with Catalogue.open() as catalogue:
+        event = next(event for event in catalogue.events() if event.action == "promote")
+    assert event.detail["reason"] == "forced past negative transfer: for a demo"

@@ -1,0 +1,1 @@
+"""Domain adaptation: a head for unlabelled target data, chosen without target labels."""

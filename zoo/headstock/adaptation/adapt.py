@@ -1,0 +1,214 @@
+"""An adaptation from two tables to a version: check, extract features, compare methods, publish the chosen head."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from headstock.adaptation.compare import Comparison, compare
+from headstock.adaptation.publication import AdaptedModel, publish_adapted, served_graph
+from headstock.adaptation.trainer import Domains, Settings
+from headstock.data.columns import choose_columns
+from headstock.data.dataset import data_digest, read_inputs
+from headstock.data.inputs import RawInputs
+from headstock.data.roles import input_roles
+from headstock.data.table import Table
+from headstock.errors import InvalidInput
+from headstock.finetune.feature_cache import FeatureCache
+from headstock.finetune.features import FeatureExtractor
+from headstock.finetune.observer import Observer
+from headstock.finetune.prepare import Prepared, prepare
+from headstock.finetune.recipe import Recipe
+from headstock.finetune.report import environment
+from headstock.records import Artefact, Version, artefact_of
+
+if TYPE_CHECKING:
+    from headstock.catalogue import Catalogue
+    from headstock.plugin_host import PluginHost
+    from headstock.sources.fetched import Statement
+
+_FEWEST = 10
+"""Target rows below which no distribution can be told."""
+
+
+@dataclass(frozen=True, slots=True)
+class Adaptation:
+    """What an adaptation made."""
+
+    version: Version
+    comparison: Comparison
+    report: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Licences:
+    """What the caller says the two data sets are under: SPDX expressions, or empty."""
+
+    source: str = ""
+    target: str = ""
+
+
+def adapt(
+    catalogue: Catalogue,
+    host: PluginHost,
+    recipe: Recipe,
+    table: Table,
+    target: Table,
+    name: str,
+    *,
+    methods: Sequence[str],
+    seeds: Sequence[int],
+    settings: Settings | None = None,
+    observer: Observer | None = None,
+    licences: Licences | None = None,
+) -> Adaptation:
+    """Publish the head that the validators choose as the next version of `name`; the backbone stays what it is.
+
+    `recipe` names backbone, tap, columns and split of the labelled source `table`; `target` needs the input column
+    only, and a label column there is never read. Raises `InvalidInput` for data or a head type that cannot be adapted,
+    `LicenceRefused` before anything is trained.
+    """
+    watcher, chosen, said = observer or Observer(), settings or Settings(), licences or Licences()
+    began = time.perf_counter()
+    prepared = prepare(catalogue, host, recipe, table, name, watcher.say)
+    if prepared.head_type.task != "classification" or prepared.head_type.per_position:
+        raise InvalidInput(
+            f"head type {recipe.head.type!r} cannot be adapted; expected a classification of whole samples",
+            fix="--head text-classification, image-classification, audio-classification or tabular-classification",
+        )
+    inputs = _target_inputs(prepared, target)
+    stated = [
+        _check_licence(catalogue, recipe, name, one, licence, watcher)
+        for one, licence in ((table.name, said.source), (target.name, said.target))
+    ]
+    domains, held_out, truth = _domains(catalogue, prepared, inputs, watcher)
+    comparison = compare(
+        domains,
+        held_out,
+        truth,
+        methods,
+        seeds,
+        chosen,
+        lambda method, seed: watcher.say(f"training {method}, seed {seed}"),
+    )
+    graph, parity = served_graph(comparison.head, domains.target)
+    report = _report(prepared, target, comparison, seeds, chosen)
+    report |= {"parity": parity, "seconds": {"total": round(time.perf_counter() - began, 3)}}
+    data_sets = [
+        _artefact(table, prepared.recipe.data.sha256),
+        _artefact(target, data_digest(target, _target_columns(prepared, target))),
+    ]
+    model = AdaptedModel(
+        recipe.head.type,
+        prepared.backbone.digest,
+        recipe.head.tap,
+        comparison.head,
+        prepared.head_type.postprocess(prepared.targets, recipe.head.options),
+        report,
+        _details(report),
+    )
+    evidence = [one.about(artefact.digest) for one, artefact in zip(stated, data_sets, strict=True)]
+    version = publish_adapted(catalogue, host, name, model, graph, data_sets, evidence)
+    return Adaptation(version, comparison, report)
+
+
+def _target_columns(prepared: Prepared, target: Table) -> dict[str, str]:
+    """The recipe's input columns, or those that are guessed where the target names them otherwise."""
+    roles = input_roles(prepared.head_type)
+    columns = {role: column for role, column in prepared.recipe.data.columns.items() if role in roles}
+    if any(column not in target.columns for column in columns.values()):
+        return choose_columns(target, list(roles), {})
+    return columns
+
+
+def _target_inputs(prepared: Prepared, target: Table) -> RawInputs:
+    roles, columns = input_roles(prepared.head_type), prepared.recipe.data.columns
+    unused = tuple(columns[role] for role in prepared.head_type.columns if columns.get(role) in target.columns)
+    inputs = read_inputs(target, _target_columns(prepared, target), roles, unused)
+    if len(inputs) < _FEWEST:
+        raise InvalidInput(f"{target.name!r} has {len(inputs)} rows; adaptation needs at least {_FEWEST} of the target")
+    return inputs
+
+
+def _check_licence(
+    catalogue: Catalogue, recipe: Recipe, name: str, data: str, said: str, watcher: Observer
+) -> Statement:
+    from headstock.digest import Digest
+    from headstock.licences import enforcement
+    from headstock.licences.decisions import known_expression
+
+    licence = known_expression(said, "--data-licence") if said else ""
+    digest, backbone = Digest(recipe.backbone.digest), recipe.backbone.name
+    for warning in enforcement.check_fine_tune(catalogue, digest, backbone, name, data, licence):
+        watcher.say(f"warning: {warning}")
+    return enforcement.data_statement(licence, said)
+
+
+def _domains(
+    catalogue: Catalogue, prepared: Prepared, inputs: RawInputs, watcher: Observer
+) -> tuple[Domains, Any, Any]:
+    backbone, tap = prepared.backbone, prepared.recipe.head.tap
+    cache = FeatureCache(catalogue.settings.cache, backbone.digest, tap, backbone.identity.preprocess)
+    extractor = FeatureExtractor(backbone, tap, cache, reads=prepared.head_type.reads)
+    source = np.asarray(extractor.features(prepared.dataset.inputs, watcher.features).values, np.float32)
+    target = np.asarray(extractor.features(inputs, watcher.features).values, np.float32)
+    split, labels = prepared.split, prepared.targets.values.astype(np.int64)
+    train, held_out = list(split.train), list(split.validation)
+    domains = Domains(source[train], labels[train], target, len(prepared.targets.labels))
+    return domains, source[held_out], labels[held_out]
+
+
+def _artefact(table: Table, sha256: str) -> Artefact:
+    identity = {
+        "kind": "dataset",
+        "sha256": sha256,
+        "rows": len(table),
+        "columns": list(table.columns),
+        "name": table.name,
+    }
+    return artefact_of("dataset", identity)
+
+
+def _report(
+    prepared: Prepared, target: Table, comparison: Comparison, seeds: Sequence[int], settings: Settings
+) -> dict[str, Any]:
+    recipe, split = prepared.recipe, prepared.split
+    return {
+        "format": 1,
+        "head_type": recipe.head.type,
+        "task": prepared.head_type.task,
+        "input": input_roles(prepared.head_type)[0],
+        "backbone": {"name": recipe.backbone.name, "digest": recipe.backbone.digest, "tap": recipe.head.tap},
+        "strategy": f"adaptation: {comparison.chosen}",
+        "labels": list(prepared.targets.labels),
+        "data": {
+            "name": prepared.table.name,
+            "sha256": recipe.data.sha256,
+            "rows": len(prepared.table),
+            "train": len(split.train),
+            "validation": len(split.validation),
+        },
+        "target": {"name": target.name, "rows": len(target)},
+        "seeds": list(seeds),
+        "settings": asdict(settings),
+        "adaptation": comparison.to_json(),
+        "environment": environment(),
+    }
+
+
+def _details(report: dict[str, Any]) -> dict[str, Any]:
+    found = report["adaptation"]
+    return {
+        "head_type": report["head_type"],
+        "backbone": report["backbone"]["name"],
+        "tap": report["backbone"]["tap"],
+        "strategy": report["strategy"],
+        "data": report["data"]["name"],
+        "target": report["target"]["name"],
+        "labels": report["labels"],
+        "adaptation": {key: found[key] for key in ("verdict", "reasons", "chosen", "label_shift")},
+    }

@@ -1,0 +1,82 @@
+"""`headstock update`: add rows to a model, or erase some, exactly and without training again."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import click
+
+from headstock.cli.output import format_option
+from headstock.errors import InvalidInput
+from headstock.names import Reference
+
+if TYPE_CHECKING:
+    from headstock.finetune.incremental.solve import Solver
+    from headstock.finetune.incremental.update import Updated
+
+_FILE = click.Path(path_type=Path)
+
+
+@click.command("update")
+@click.argument("name", metavar="NAME[:VERSION]")
+@click.option("--add", metavar="FILE", type=_FILE, help="Rows to add; labels that are new add classes.")
+@click.option("--erase", metavar="FILE", type=_FILE, help="Rows to erase: all that have an input of this file.")
+@click.option("--refit", metavar="FILE", type=_FILE, help="Refit a trained head in closed form, on its own data.")
+@click.option("--solver", type=click.Choice(["lda", "ridge"]), help="With --refit.  [default: lda; ridge for numbers]")
+@format_option
+def command(
+    name: str, add: Path | None, erase: Path | None, refit: Path | None, solver: str | None, format_: str
+) -> None:
+    """Add or erase rows of a model whose head is in closed form; the next version equals one fitted from scratch.
+
+    \b
+    headstock update tickets --refit tickets.csv
+    headstock update tickets --add june.csv
+    headstock update tickets --erase withdrawn.csv
+    """
+    given = [path for path in (add, erase, refit) if path is not None]
+    if len(given) != 1:
+        raise InvalidInput("expected one of --add, --erase and --refit", fix=f"headstock update {name} --add FILE")
+    if solver is not None and refit is None:
+        raise InvalidInput("--solver is decided when a head is refitted", fix="--refit FILE")
+    from headstock.catalogue import Catalogue
+    from headstock.finetune import read_table
+    from headstock.finetune.incremental import update
+    from headstock.plugin_host import open_host
+
+    table = read_table(given[0])
+    with Catalogue.open() as catalogue:
+        host, version = open_host(), catalogue.version(Reference.parse(name))
+        if add is not None:
+            done = update.add_rows(catalogue, host, version, table)
+        elif erase is not None:
+            done = update.erase_rows(catalogue, host, version, table)
+        else:
+            done = update.refit(catalogue, host, version, table, cast("Solver | None", solver))
+    _print(done, format_)
+
+
+def _print(done: Updated, format_: str) -> None:
+    for note in done.notes:
+        click.echo(note, err=True)
+    if format_ == "json":
+        record = {"name": done.version.name, "number": done.version.number, **done.report}
+        click.echo(json.dumps(record, indent=2, ensure_ascii=False))
+    elif format_ == "quiet":
+        click.echo(str(done.version))
+    else:
+        click.echo("\n".join(_lines(done.version.name, str(done.version), done.report)))
+
+
+def _lines(name: str, version: str, report: dict[str, Any]) -> list[str]:
+    change, data, lost = report["update"], report["data"], report["forgetting"]
+    lines = [version, f"  {change['act']:<10} {change['rows']} rows of {data['name']}, from {change['parent']}"]
+    lines += [f"  {m['name']:<10} {m['value']:.3f} [{m['low']:.3f}, {m['high']:.3f}]" for m in report["metrics"]]
+    if lost["before"]:
+        lines.append(
+            f"  forgetting {lost['metric']} {lost['before'][0]['value']:.3f} -> {lost['after'][0]['value']:.3f} "
+            "on the parent's validation rows"
+        )
+    return [*lines, "next:", f"  headstock promote {version}", f"  headstock predict {version} INPUT"]

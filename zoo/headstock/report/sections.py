@@ -1,0 +1,169 @@
+"""A report as titled tables of text: what every written form of it shows, in one order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from headstock.records import Version
+from headstock.report.read import reproduce_command
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """A figure with its interval, to be drawn."""
+
+    name: str
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """One heading with what stands under it; empty parts are left out."""
+
+    title: str
+    text: Sequence[str] = ()
+    headers: Sequence[str] = ()
+    rows: Sequence[Sequence[str]] = ()
+    bars: Sequence[Bar] = ()
+    command: str = ""
+
+
+def sections(version: Version, report: Mapping[str, Any]) -> list[Section]:
+    """All sections that this report has figures for. Heads without training have few."""
+    found = [_summary(report)]
+    for key, make in (
+        ("transfer", _transfer),
+        ("groups", _groups),
+        ("calibration", _calibration),
+        ("confusion", _confusion),
+        ("learning_curve", _curve),
+        ("slices", _slices),
+    ):
+        if report.get(key):
+            found.append(make(report[key]))
+    if "seconds" in report:
+        found.append(_cost(report))
+    if "data" in report and "recipe" in report:
+        found.append(Section("Reproduce", command=reproduce_command(version, report)))
+    return found
+
+
+def _summary(report: Mapping[str, Any]) -> Section:
+    facts = [("head type", report.get("head_type")), ("strategy", report.get("strategy")), ("seed", report.get("seed"))]
+    backbone, data = report.get("backbone") or {}, report.get("data") or {}
+    facts += [("backbone", backbone.get("name")), ("data", data.get("name")), ("training rows", data.get("train"))]
+    facts += [("validation rows", data.get("validation")), ("recipe", report.get("recipe"))]
+    metrics = report.get("metrics") or []
+    rows = [[name, str(value)] for name, value in facts if value is not None]
+    rows += [[metric["name"], _figure(metric)] for metric in metrics]
+    note = ("Metrics are those of the validation rows, which also chose the best epoch.",) if metrics else ()
+    return Section("Summary", note, ("", ""), rows)
+
+
+def _transfer(transfer: Mapping[str, Any]) -> Section:
+    scores = sorted(transfer["accuracies"], key=lambda score: -score["value"])
+    text = [
+        f"Verdict: {transfer['verdict']}. The chosen strategy is {transfer['gain']:+.3f} "
+        f"[{transfer['low']:.3f}, {transfer['high']:.3f}] against {transfer['against']}, the best of those that "
+        "learned from the target data alone (paired, 95 %)."
+    ]
+    if transfer["baseline_rows"] < transfer["training_rows"]:
+        text.append(
+            f"Comparisons were trained on {transfer['baseline_rows']} of {transfer['training_rows']} training rows."
+        )
+    text += [f"Not measured: {name} ({why})." for name, why in transfer["not_measured"].items()]
+    rows = [[s["name"], _figure(s), "-" if s["seconds"] is None else f"{s['seconds']:.2f}"] for s in scores]
+    return Section("Transfer", text, ("model", "accuracy", "seconds"), rows, [_bar(s["name"], s) for s in scores])
+
+
+def _groups(groups: Mapping[str, Any]) -> Section:
+    rows = []
+    for who, found in ((groups["base"], groups["of_base"]), ("this model", groups["of_model"])):
+        rows.append([who, "accuracy", _gap(found["accuracy_gap"])])
+        for label, rates in found["classes"].items():
+            rows += [
+                [who, f"{name} of {label}", _gap(rates[key])]
+                for name, key in (
+                    ("demographic parity difference", "demographic_parity_difference"),
+                    ("equalised odds difference", "equalised_odds_difference"),
+                )
+            ]
+    bars = [_bar(name, rate) for name, rate in groups["of_model"]["accuracy"].items() if rate]
+    text = ["A gap is flagged where the intervals of its two groups do not overlap."]
+    return Section(f"Groups by {groups['column']}", text, ("model", "gap", "size"), rows, bars)
+
+
+def _calibration(found: Mapping[str, Any]) -> Section:
+    rows = [["before", _figure(found["before"])], ["after", _figure(found["after"])]]
+    text = [
+        f"Expected calibration error over {found['bins']} bins, before and after temperature scaling "
+        f"(temperature {found['temperature']:.2f}); the served model is not scaled."
+    ]
+    return Section("Calibration", text, ("", "ECE"), rows)
+
+
+def _confusion(found: Mapping[str, Any]) -> Section:
+    labels, matrix = found["labels"], found["matrix"]
+    if len(labels) <= 20:
+        rows = [[label, *map(str, counts)] for label, counts in zip(labels, matrix, strict=True)]
+        return Section("Confusion", ["Rows are true classes, columns answers."], ("", *labels), rows)
+    wrong = sorted(
+        ((count, i, j) for i, counts in enumerate(matrix) for j, count in enumerate(counts) if count and i != j),
+        key=lambda cell: (-cell[0], cell[1], cell[2]),
+    )
+    worst = [[labels[i], labels[j], str(count)] for count, i, j in wrong[:20]]
+    return Section("Confusion", [f"The most frequent of {len(wrong)} mistakes."], ("true", "answered", "rows"), worst)
+
+
+def _curve(points: Sequence[Mapping[str, Any]]) -> Section:
+    rows = [[str(point["per_class"]), str(point["rows"]), _figure(point)] for point in points]
+    bars = [_bar(f"{point['per_class']} per class", point) for point in points]
+    return Section("Learning curve", ["Of a linear probe."], ("rows per class", "rows", "accuracy"), rows, bars)
+
+
+def _slices(found: Mapping[str, Any]) -> Section:
+    names = [f"{part['from']:.3g} to {part['to']:.3g}" for part in found["slices"]]
+    rows = [[name, str(p["rows"]), _figure(p)] for name, p in zip(names, found["slices"], strict=True)]
+    bars = [_bar(name, part) for name, part in zip(names, found["slices"], strict=True)]
+    return Section(f"Slices by {found['by']}", (), (found["by"], "rows", "accuracy"), rows, bars)
+
+
+def _cost(report: Mapping[str, Any]) -> Section:
+    rows = [[name, f"{value:.2f} s"] for name, value in report["seconds"].items()]
+    if report.get("report_seconds") is not None:
+        rows.append(["this report", f"{report['report_seconds']:.2f} s"])
+    if report.get("peak_memory_bytes"):
+        rows.append(["peak memory of the process", f"{report['peak_memory_bytes'] / 1e6:.0f} MB"])
+    return Section("Cost", (), ("", ""), rows)
+
+
+def _figure(found: Mapping[str, Any]) -> str:
+    return f"{found['value']:.3f} [{found['low']:.3f}, {found['high']:.3f}]"
+
+
+def _gap(found: Mapping[str, Any] | None) -> str:
+    if found is None:
+        return "not measured"
+    flag = ", flagged" if found["flagged"] else ""
+    return f"{found['value']:.3f} ({found['most']} over {found['least']}{flag})"
+
+
+def _bar(name: str, found: Mapping[str, Any]) -> Bar:
+    return Bar(name, found["value"], found["low"], found["high"])
+
+
+def lines_of(section: Section) -> Iterator[str]:
+    """The section's table as Markdown."""
+    if section.rows:
+        yield "| " + " | ".join(map(_cell, section.headers)) + " |"
+        yield "|" + " --- |" * len(section.headers)
+        for row in section.rows:
+            yield "| " + " | ".join(map(_cell, row)) + " |"
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")
