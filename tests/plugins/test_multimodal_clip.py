@@ -84,7 +84,9 @@ def test_one_checkpoint_gives_two_backbones_that_find_each_other(original: Path,
         assert done.exit_code == 0, done.output
         (record,) = json.loads(done.stdout)
         assert (record["shared"], record["measured"]) == (True, 0.0)
-        assert set(record["parity"]) == {"embedding", "pooled", "tokens"} | ({"feature_map"} if family is VISION else set())
+        assert set(record["parity"]) == {"embedding", "pooled", "tokens"} | (
+            {"feature_map"} if family is VISION else set()
+        )
         assert max(found["max_error"] for found in record["parity"].values()) < 1e-5
     with Catalogue.open(Settings.from_environment({"HEADSTOCK_HOME": home})) as catalogue:
         versions = [catalogue.version(Reference(family.name)) for family in FAMILIES]

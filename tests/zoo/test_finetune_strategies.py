@@ -180,6 +180,23 @@ def test_wise_ft_publishes_what_lies_between_the_probe_and_the_tuned_weights(
             torch.testing.assert_close(middle[name], start[name].lerp(end[name], 0.5), atol=1e-6, rtol=0)
 
 
+# ------------------------------------------------------------------------------------------------ adapters
+def test_lora_keeps_the_backbone_and_adds_what_it_learnt(grown: Catalogue, table: Table) -> None:
+    outcome = run(grown, table, "lora", "adapted", learning_rate=1e-3, epochs=1, backbone_epochs=8)
+    identity = ModelIdentity.from_json(grown.artefact(outcome.version.subject).identity)
+    assert identity.backbone == parent_of(grown)
+    assert identity.adapter is not None
+    edges = {(edge.relation, edge.parent) for edge in grown.edges(child=identity.adapter)}
+    assert ("adapter_of", parent_of(grown)) in edges
+    assert outcome.report["parity"] < 1e-5
+    assert verdict(grown, outcome.version.subject).value == "unknown"
+    assert not grown.verify().problems
+    texts = [str(text) for text in table.column("text", "")]
+    answers = Predictor.open(grown, Reference("adapted")).predict(texts).outputs["label"]
+    truth = [str(label) for label in table.column("label", "")]
+    assert np.mean([a.decode() == b for a, b in zip(np.ravel(answers), truth, strict=True)]) > 0.8
+
+
 # ------------------------------------------------------------------------------------------------ resuming
 class StopAt(Observer):
     """Ends the process, so to speak, after some epoch of the run."""

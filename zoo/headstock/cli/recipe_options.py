@@ -79,7 +79,7 @@ def recipe_options(command: F) -> F:
             metavar="NAME",
             default="feature-extraction",
             show_default=True,
-            help="What learns, and when: feature-extraction, last-N, full, gradual, lp-ft, l2-sp, wise-ft, scratch.",
+            help="What learns: feature-extraction, last-N, full, gradual, lp-ft, l2-sp, wise-ft, lora, scratch.",
         ),
         click.option(
             "--feature-cache/--no-feature-cache",

@@ -44,39 +44,46 @@ class RowSource:
 class Body:
     """A backbone in training. Frozen is frozen: what is not live moves no weight, no statistic, drops nothing."""
 
-    def __init__(self, restored: Restored, tap: Tap, preprocessor: Preprocessor, rows: RowSource) -> None:
-        """`restored` is changed in place."""
+    def __init__(
+        self, restored: Restored, tap: Tap, preprocessor: Preprocessor, rows: RowSource, *, adapters: bool = False
+    ) -> None:
+        """`restored` is changed in place; with `adapters` only those in its live groups learn."""
         self.module = restored.module
         self.rows = rows
         self._groups = restored.groups
+        self._adapters = adapters
         self._tap = tap
         self._preprocessor = preprocessor
         self._equal = restored.identity.padding == "equal-length"
 
-    def learned(self, live: Sequence[str]) -> tuple[str, ...]:
-        """Name prefixes of all that the layer groups `live` hold, buffers included."""
-        return tuple(prefix for group in self._groups if group.name in live for prefix in group.prefixes)
+    def holds(self, name: str, live: Sequence[str]) -> bool:
+        """True if the parameter or buffer of that name learns where the layer groups `live` are live."""
+        return name.startswith(self._prefixes(live)) and (not self._adapters or ".lora_" in name)
 
     def set_live(self, live: Sequence[str]) -> None:
         """Let these groups learn and freeze all others; call `module.eval()` afterwards to judge."""
-        prefixes = self.learned(live)
+        prefixes = self._prefixes(live)
         self.module.eval()
         for name, module in self.module.named_modules():
-            if prefixes and f"{name}.".startswith(prefixes):
+            # Under adapters the layers themselves are frozen: statistics stay, nothing is dropped out.
+            if prefixes and not self._adapters and f"{name}.".startswith(prefixes):
                 module.training = True
         for name, parameter in self.module.named_parameters():
-            parameter.requires_grad_(bool(prefixes) and name.startswith(prefixes))
+            parameter.requires_grad_(bool(prefixes) and self.holds(name, live))
 
     def rates(self, live: Sequence[str], decay: float) -> list[tuple[torch.nn.Parameter, float]]:
         """Live parameters, each with its rate as a share of the topmost group's."""
-        ordered = [group for group in self._groups if group.name in live]
+        ordered = [group.name for group in self._groups if group.name in live]
         found: dict[str, tuple[torch.nn.Parameter, float]] = {}
         parameters = dict(self.module.named_parameters())
         for depth, group in enumerate(reversed(ordered)):
             for name, parameter in parameters.items():
-                if name.startswith(group.prefixes):
+                if self.holds(name, [group]):
                     found.setdefault(name, (parameter, decay**depth))
         return list(found.values())
+
+    def _prefixes(self, live: Sequence[str]) -> tuple[str, ...]:
+        return tuple(prefix for group in self._groups if group.name in live for prefix in group.prefixes)
 
     def forward(self, rows: Sequence[Row]) -> list[torch.Tensor]:
         """Features of each row, [..., width] or [positions, width], with gradient where layers are live."""

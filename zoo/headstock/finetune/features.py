@@ -53,9 +53,11 @@ class FeatureExtractor:
         *,
         threads: int = 1,
         reads: Reads = "any",
+        graph: Graph | None = None,
     ) -> None:
-        """Open the graph. `threads` batches run side by side; it changes the time, never a bit of the result.
+        """Open the graph; `graph` runs instead of the backbone's own, and then nothing may be cached.
 
+        `threads` batches run side by side; it changes the time, never a bit of the result.
         Raises `NotFound` if the backbone has no such tap.
         """
         self._backbone = backbone
@@ -63,7 +65,7 @@ class FeatureExtractor:
         self._cache = cache
         self._threads = threads
         self._reads: Reads = reads
-        self._graph = Graph(backbone.graph)
+        self._graph = graph or Graph(backbone.graph)
         self._preprocessor = backbone.open_preprocessor()
 
     def features(self, inputs: RawInputs, progress: Progress) -> FeatureSet:

@@ -142,6 +142,7 @@ def _publish(
         reports.summary(report),
         [stated.about(dataset.digest)],
         trained.new_backbone,
+        trained.adapter,
     )
     return Outcome(version, head, report, fresh=not newest or newest[0].number != version.number)
 

@@ -25,7 +25,6 @@ class Learner:
         self._recipe = recipe
         self._head_type = head_type
         self._body = body
-        self._learned = body.learned(recipe.strategy.live) if body is not None else ()
         self._start = {name: value.clone() for name, value in self._moved().items()}
 
     @property
@@ -82,7 +81,7 @@ class Learner:
                 tensor.copy_(tensors[name])
 
     def _moved(self) -> Tensors:
-        if self._body is None or not self._learned:
+        if self._body is None:
             return {}
-        state = self._body.module.state_dict()
-        return {f"body.{n}": t.detach() for n, t in state.items() if n.startswith(self._learned)}
+        live, state = self._recipe.strategy.live, self._body.module.state_dict()
+        return {f"body.{n}": t.detach() for n, t in state.items() if self._body.holds(n, live)}

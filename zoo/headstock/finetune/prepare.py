@@ -90,7 +90,7 @@ def check_recipe(catalogue: Catalogue, host: PluginHost, recipe: Recipe, table: 
     _parts(catalogue, host, recipe)
     if table is not None:
         _require_data(recipe, table)
-    if recipe.strategy.changes_backbone:
+    if recipe.strategy.live:
         from headstock.backbone.restore import restore
 
         restored = restore(catalogue, host, Digest(recipe.backbone.digest), recipe.backbone.name)

@@ -120,25 +120,28 @@ def publish(
     details: Mapping[str, Any],
     evidence: Sequence[Evidence] = (),
     new_backbone: NewBackbone | None = None,
+    adapter: Artefact | None = None,
 ) -> tuple[Version, Digest]:
     """Store the head and add a version of `name`; returns it with the head's digest.
 
-    `new_backbone` is what the head stands on where the run changed the recipe's backbone.
+    `new_backbone` is what the head stands on where the run changed the recipe's backbone, `adapter` what it needs
+    where the run added to it.
     """
     with catalogue.writing(f"fine-tune {name}"):
         store = catalogue.store
         form = trained.form
         parameters = store.put_bytes(form if isinstance(form, bytes) else parameter_bytes(form))
         backbone = Digest(recipe.backbone.digest) if new_backbone is None else new_backbone.digest
-        identity = _identity(recipe, trained, backbone, parameters)
+        under = None if adapter is None else adapter.digest
+        identity = _identity(recipe, trained, backbone, under, parameters)
         head = artefact_of("head", identity.to_json(), {"parameters": parameters})
         model = artefact_of(
             "model",
-            ModelIdentity(backbone, head.digest).to_json(),
+            ModelIdentity(backbone, head.digest, under).to_json(),
             {"recipe": store.put_json(recipe.to_json()), "report": store.put_json(dict(report))},
         )
         plugin = _plugin(host, recipe.head.type)
-        changed = [new_backbone.admitted.artefact] if new_backbone else []
+        changed = [new_backbone.admitted.artefact] if new_backbone else [adapter] if adapter else []
         version = catalogue.publish(
             Publication(
                 name=name,
@@ -150,6 +153,7 @@ def publish(
                     Edge(head.digest, "trained_on", dataset.digest),
                     Edge(head.digest, "built_by_plugin", plugin.digest),
                     *(new_backbone.edges(dataset.digest, recipe.strategy.initial) if new_backbone else ()),
+                    *(_adapter_edges(adapter, backbone, dataset) if adapter else ()),
                 ),
                 evidence=[*evidence, *([new_backbone.evidence()] if new_backbone else [])],
                 certificates=[new_backbone.certificate] if new_backbone else [],
@@ -169,7 +173,13 @@ def parameter_bytes(form: LinearForm) -> bytes:
     })  # fmt: skip
 
 
-def _identity(recipe: Recipe, trained: TrainedHead, backbone: Digest, parameters: Digest) -> HeadIdentity:
+def _adapter_edges(adapter: Artefact, backbone: Digest, dataset: Artefact) -> list[Edge]:
+    return [Edge(adapter.digest, "adapter_of", backbone), Edge(adapter.digest, "trained_on", dataset.digest)]
+
+
+def _identity(
+    recipe: Recipe, trained: TrainedHead, backbone: Digest, adapter: Digest | None, parameters: Digest
+) -> HeadIdentity:
     return HeadIdentity(
         type=recipe.head.type,
         backbone=backbone,
@@ -179,6 +189,7 @@ def _identity(recipe: Recipe, trained: TrainedHead, backbone: Digest, parameters
         width=trained.width,
         out=trained.out,
         postprocess=trained.spec,
+        adapter=adapter,
     )
 
 

@@ -66,10 +66,17 @@ class Strategy(BaseModel):
     """Share of the trained weights in what is published, the rest is the state after the first phase (Wortsman et al.
     2022, WiSE-FT); 1: the trained weights."""
 
+    lora_rank: int = Field(ge=0, le=4096)
+    """Above 0 what is live learns as low-rank adapters of this rank, and its own weights stay (Hu et al. 2021)."""
+    lora_alpha: int = Field(ge=0, le=65_536)
+    """Scale of the adapters: `lora_alpha / lora_rank` times what they add."""
+
     @model_validator(mode="after")
     def _parts_fit(self) -> Strategy:
         if self.interpolation < 1 and (len(self.phases) < 2 or self.phases[0].live):
             raise ValueError("interpolation needs a first phase with live = [] and another one after it")
+        if self.lora_rank and not (self.live and self.lora_alpha):
+            raise ValueError("lora_rank needs a phase with live layer groups and a lora_alpha above 0")
         if not self.changes_backbone and (self.l2_sp or self.initial == "random"):
             raise ValueError("l2_sp and initial = 'random' need a phase with live layer groups")
         return self
@@ -87,7 +94,7 @@ class Strategy(BaseModel):
     @property
     def changes_backbone(self) -> bool:
         """True if the result stands on a new backbone; False if it shares the one it began with."""
-        return bool(self.live)
+        return bool(self.live) and not self.lora_rank
 
     def require_groups(self, groups: Sequence[str], backbone: str) -> None:
         """Raise `InvalidInput` for a live group that the backbone does not have."""
@@ -117,6 +124,8 @@ class Pace:
     schedule: Schedule = "cosine"
     l2_sp: float = 0.01
     interpolation: float = 0.5
+    lora_rank: int = 8
+    lora_alpha: int = 16
 
 
 def built_in(name: str, pace: Pace, groups: Sequence[str] = ()) -> Strategy:
@@ -146,12 +155,14 @@ def built_in(name: str, pace: Pace, groups: Sequence[str] = ()) -> Strategy:
             return _strategy(name, _gradual(everything, pace))
         case "l2-sp":
             return _strategy(name, [whole], l2_sp=pace.l2_sp)
+        case "lora":
+            return _strategy(name, [_probe(pace), whole], lora=(pace.lora_rank, pace.lora_alpha))
         case "scratch":
             return _strategy(name, [whole], initial="random")
     return _strategy(name, [whole])
 
 
-BUILT_IN = (FEATURE_EXTRACTION, "last-1", "last-2", "full", "gradual", "lp-ft", "l2-sp", "wise-ft", "scratch")
+BUILT_IN = (FEATURE_EXTRACTION, "last-1", "last-2", "full", "gradual", "lp-ft", "l2-sp", "wise-ft", "lora", "scratch")
 """Names that `built_in` knows; `last-N` exists for every N."""
 
 
@@ -173,8 +184,17 @@ def _strategy(
     initial: Initial = "pretrained",
     l2_sp: float = 0.0,
     interpolation: float = 1.0,
+    lora: tuple[int, int] = (0, 0),
 ) -> Strategy:
-    return Strategy(name=name, phases=tuple(phases), initial=initial, l2_sp=l2_sp, interpolation=interpolation)
+    return Strategy(
+        name=name,
+        phases=tuple(phases),
+        initial=initial,
+        l2_sp=l2_sp,
+        interpolation=interpolation,
+        lora_rank=lora[0],
+        lora_alpha=lora[1],
+    )
 
 
 def _probe(pace: Pace) -> Phase:

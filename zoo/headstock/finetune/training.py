@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from headstock.adapter.adapted import AdaptedGraph
 from headstock.backbone.restore import Restored, restore
 from headstock.digest import short
 from headstock.errors import InvalidInput
-from headstock.finetune import checkpoint, loop
+from headstock.finetune import checkpoint, loop, new_adapter
 from headstock.finetune.body import Body, RowSource
 from headstock.finetune.checkpoint import State
 from headstock.finetune.feature_cache import FeatureCache
@@ -23,7 +24,9 @@ from headstock.finetune.prepare import Prepared
 from headstock.finetune.reset import reset
 from headstock.finetune.run import RunFolder
 from headstock.finetune.values import Values, flat, pick, width_of
-from headstock.servable import ServableBackbone
+from headstock.graph import Graph
+from headstock.records import Artefact
+from headstock.servable import ServableBackbone, servable_adapter
 
 if TYPE_CHECKING:
     from headstock.catalogue import Catalogue
@@ -46,6 +49,8 @@ class Trained:
     probe_validation: Values
     new_backbone: NewBackbone | None
     """What the run made of the backbone, or None: the model shares the one it began with."""
+    adapter: Artefact | None
+    """What the run adds to the backbone, stored but not published yet; None without one."""
     resumed: int
     """Epochs that an earlier, interrupted run had done."""
     seconds: Mapping[str, float]
@@ -92,26 +97,47 @@ def train_head(
     finally:
         watcher.end()
     trained = time.perf_counter() - began - extracted
-    made, seconds = None, {"features": extracted, "training": trained}
+    made, adapter, seconds = None, None, {"features": extracted, "training": trained}
     parents = (train, validation)
-    if restored is not None and is_changed(restored):
-        made = admit(catalogue, prepared.backbone, restored, watcher.say)
-        features = _extractor(catalogue, prepared, threads, made.servable).features(dataset.inputs, _unseen)
-        train, validation = pick(features.values, split.train), pick(features.values, split.validation)
+    if restored is not None:
+        graph: Graph | None = None
+        if recipe.strategy.lora_rank:
+            if new_adapter.is_changed(restored):
+                adapter = new_adapter.take(catalogue, prepared.backbone, restored)
+                graph = AdaptedGraph(servable_adapter(catalogue, adapter))
+        elif is_changed(restored):
+            made = admit(catalogue, prepared.backbone, restored, watcher.say)
+        if made or graph:
+            changed = _changed_extractor(catalogue, prepared, threads, made, graph)
+            features = changed.features(dataset.inputs, _unseen)
+            train, validation = pick(features.values, split.train), pick(features.values, split.validation)
         seconds["admission"] = time.perf_counter() - began - extracted - trained
-    return Trained(head, state, features, train, validation, *parents, made, resumed, seconds)
+    return Trained(head, state, features, train, validation, *parents, made, adapter, resumed, seconds)
+
+
+def _changed_extractor(
+    catalogue: Catalogue, prepared: Prepared, threads: int, made: NewBackbone | None, graph: Graph | None
+) -> FeatureExtractor:
+    """What the served head will see: a new backbone's features, or the old one's under the new adapter."""
+    if made is not None:
+        return _extractor(catalogue, prepared, threads, made.servable)
+    tap, reads = prepared.recipe.head.tap, prepared.head_type.reads
+    return FeatureExtractor(prepared.backbone, tap, None, threads=threads, reads=reads, graph=graph)
 
 
 def _restore(catalogue: Catalogue, host: PluginHost, prepared: Prepared) -> Restored | None:
     """The backbone as a module, where the strategy changes it."""
     recipe = prepared.recipe
-    if not recipe.strategy.changes_backbone:
+    if not recipe.strategy.live:
         return None
     restored = restore(catalogue, host, prepared.backbone.digest, recipe.backbone.name)
     recipe.strategy.require_groups(restored.group_names, recipe.backbone.name)
     if recipe.strategy.initial == "random":
         with loop.one_thread(), loop.seeded(recipe.seed, "reset"):
             reset(restored.module)
+    if recipe.strategy.lora_rank:
+        with loop.one_thread(), loop.seeded(recipe.seed, "adapter"):
+            new_adapter.insert(restored, recipe.strategy)
     return restored
 
 
@@ -120,7 +146,8 @@ def _body(prepared: Prepared, restored: Restored | None) -> Body | None:
         return None
     preprocessor = prepared.backbone.open_preprocessor()
     rows = RowSource(preprocessor, prepared.head_type.reads, prepared.dataset.inputs)
-    return Body(restored, restored.identity.tap(prepared.recipe.head.tap), preprocessor, rows)
+    tap, strategy = restored.identity.tap(prepared.recipe.head.tap), prepared.recipe.strategy
+    return Body(restored, tap, preprocessor, rows, adapters=bool(strategy.lora_rank))
 
 
 def _unseen(done: int, total: int) -> None:
@@ -164,7 +191,7 @@ def _build_head(prepared: Prepared, train: Values) -> torch.nn.Module:
     with loop.one_thread(), loop.seeded(recipe.seed, "build"):
         head = head_type.build(width, prepared.train, options)
         trainable = any(parameter.requires_grad for parameter in head.parameters())
-        if recipe.strategy.changes_backbone and not trainable:
+        if recipe.strategy.live and not trainable:
             raise InvalidInput(
                 f"head type {head_type.name!r} has no weights to train, so no gradient tells a backbone what to learn",
                 fix="--strategy feature-extraction",

@@ -11,8 +11,8 @@ from headstock.records import Version
 def check_promotion(version: Version, *, force: bool = False, reason: str = "") -> str:
     """The reason to record with the promotion; tells where it was forced.
 
-    Raises `FailedPrecondition` for a version whose report found negative transfer or a failed adaptation, unless `force`, which needs a
-    `reason` (`InvalidInput` without one). Versions without a verdict pass.
+    Raises `FailedPrecondition` for a version whose report found negative transfer or a failed adaptation, unless
+    `force`, which needs a `reason` (`InvalidInput` without one). Versions without a verdict pass.
     """
     if force and not reason.strip():
         raise InvalidInput("--force needs a reason, which the audit log keeps", fix="--force --reason TEXT")

@@ -1,0 +1,75 @@
+"""Low-rank adapters in training: put into the frozen backbone's layers by peft, and taken out as an artefact."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from headstock.backbone.restore import Restored
+from headstock.errors import FailedPrecondition, InvalidInput
+from headstock.finetune.strategy import Strategy
+from headstock.records import AdapterIdentity, Artefact
+
+if TYPE_CHECKING:
+    from headstock.catalogue import Catalogue
+    from headstock.servable import ServableBackbone
+
+
+def insert(restored: Restored, strategy: Strategy) -> None:
+    """Put an adapter into every linear layer of the live groups; B begins at zero, so nothing changes yet.
+
+    LoRA (Hu et al. 2021, arXiv:2106.09685), drawn from torch's current generator. Raises `InvalidInput` where no
+    live layer is linear, `FailedPrecondition` without peft.
+    """
+    try:
+        from peft import LoraConfig, inject_adapter_in_model
+    except ImportError as error:
+        raise FailedPrecondition(
+            "peft is not installed, and strategy 'lora' needs it", fix="pip install 'headstock[train]'"
+        ) from error
+    prefixes = tuple(p for group in restored.groups if group.name in strategy.live for p in group.prefixes)
+    layers = [
+        (name, layer) for name, layer in restored.module.named_modules() if name.startswith(prefixes) and _linear(layer)
+    ]
+    if not layers:
+        raise InvalidInput(
+            f"this {restored.identity.family} backbone has no linear layer in {list(strategy.live)}, and an adapter "
+            "changes linear layers",
+            fix="--strategy lp-ft, or another backbone",
+        )
+    config = LoraConfig(
+        r=strategy.lora_rank,
+        lora_alpha=strategy.lora_alpha,
+        lora_dropout=0.0,
+        bias="none",
+        target_modules=[name for name, _ in layers],
+        fan_in_fan_out=not isinstance(layers[0][1], torch.nn.Linear),
+    )
+    inject_adapter_in_model(config, restored.module)
+    restored.module.eval()
+
+
+def take(catalogue: Catalogue, backbone: ServableBackbone, restored: Restored) -> Artefact:
+    """Store what the adapter has learnt; call it inside `Catalogue.writing`. Raises as `adapter_artefact` does."""
+    from headstock.adapter import adapter_artefact, peft_parameters, target_weights
+
+    pairs = peft_parameters(restored.module)
+    weights = target_weights(restored.module, pairs)
+    for edge in catalogue.edges(parent=backbone.digest):
+        if edge.relation == "adapter_of":
+            earlier = catalogue.artefact(edge.child)
+            known = AdapterIdentity.from_json(earlier.identity)
+            rank = next(iter(pairs.values())).a.shape[1]
+            if known.targets == tuple(sorted(pairs)) and known.rank == rank:
+                return adapter_artefact(catalogue, backbone.digest, pairs, weights, graph=earlier.files["graph"])
+    return adapter_artefact(catalogue, backbone.digest, pairs, weights)
+
+
+def is_changed(restored: Restored) -> bool:
+    """False where the best weights of a run are those before the adapter moved: B is zero everywhere."""
+    return any(bool(value.any()) for name, value in restored.module.state_dict().items() if ".lora_B." in name)
+
+
+def _linear(layer: torch.nn.Module) -> bool:
+    return isinstance(layer, torch.nn.Linear) or type(layer).__name__ == "Conv1D"
