@@ -11,8 +11,9 @@ from headstock.hookspecs import hookimpl
 
 @hookimpl
 def cli_commands() -> Sequence[click.Command]:
-    """`headstock serve` and `headstock explain-batches`."""
+    """`headstock serve`, `headstock bench` and `headstock explain-batches`."""
+    from headstock_server.bench.command import bench
     from headstock_server.bench.explain import explain_batches
     from headstock_server.cli import serve
 
-    return [serve, explain_batches]
+    return [serve, bench, explain_batches]

@@ -391,7 +391,11 @@ def test_an_accepted_drift_changes_the_verdict(catalogue: Catalogue, run: Run, h
     assert run(*commercial).out == "allow\n"
 
 
-def test_a_hub_that_does_not_answer_is_reported_not_raised(catalogue: Catalogue, run: Run, hub: LocalHub) -> None:
+def test_a_hub_that_does_not_answer_is_reported_not_raised(
+    catalogue: Catalogue, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with LocalHub() as silent:
+        monkeypatch.setenv("HF_ENDPOINT", silent.url)
     publish_backbone(catalogue, "dino", ("MIT", "hub-tag"), seed=1)
 
     done = run("licence", "drift", "--format", "json")

@@ -281,7 +281,8 @@ class Evidence:
     value: str
     """For licences an SPDX expression, or `NOASSERTION` when the source is silent or not understood."""
     source: str
-    """Kind of source: `hub-tag`, `card`, `licence-file`, `package-metadata`, `config`, `manifest`, `operator`."""
+    """Kind of source: `hub-tag`, `card`, `licence-file`, `package-metadata`, `config`, `manifest`, `operator`,
+    `onnx-metadata`, `similarity` (a licence text that is nearly a known one)."""
     locator: str
     """Where exactly, with revision: `hf:ORG/NAME@COMMIT/README.md`. Never a path of this machine."""
     raw: str = ""

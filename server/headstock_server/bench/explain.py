@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from headstock.errors import InvalidInput
+from headstock_server.bench.table import table
 
 COLUMNS = ("at ms", "reason", "rows", "longest", "tokens", "budget", "full", "waste", "waited ms", "ran ms", "models")
 
@@ -19,10 +20,7 @@ def explain_batches(file: Path) -> None:
     """Say why each pass in FILE, from `serve --batch-trace`, was released, how full it was and whose rows it held."""
     lines = file.read_text(encoding="utf-8").splitlines()
     rows = [_cells(text, number) for number, text in enumerate(lines, 1)]
-    table = [COLUMNS, *rows]
-    widths = [max(len(row[i]) for row in table) for i in range(len(COLUMNS))]
-    for row in table:
-        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    click.echo(table([COLUMNS, *rows]))
 
 
 def _cells(text: str, number: int) -> tuple[str, ...]:

@@ -159,24 +159,42 @@ def alternatives(reference: str, format_: str, **use: Any) -> None:
 
 @click.command("drift")
 @click.argument("names", nargs=-1, metavar="[NAME...]")
+@click.option("--folder", type=click.Path(path_type=Path), help="Where a path: source lies now; with one NAME.")
+@click.option("--accept", "accepted", is_flag=True, help="Conclude what the source of NAME names now.")
+@click.option("--reason", help="With --accept: why; kept in the audit log.")
 @format_option
-def drift(names: tuple[str, ...], format_: str) -> None:
-    """Compare what hubs say today with what they said when backbones were pulled.
+def drift(names: tuple[str, ...], folder: Path | None, accepted: bool, reason: str | None, format_: str) -> None:
+    """Compare what sources say today with what they said when backbones were pulled: tag, card, licence texts.
 
-    Asks the hub (HF_ENDPOINT). Changes no verdict: to accept a change, conclude it.
+    Asks the hub (HF_ENDPOINT), or reads --folder. Changes no verdict unless you --accept.
     """
     from headstock.catalogue import Catalogue
-    from headstock.licences.drift import drifts
+    from headstock.licences.drift import accept, drifts
 
+    if (accepted or folder is not None) and len(names) != 1:
+        raise click.UsageError("--accept and --folder are about one NAME")
+    if accepted is (reason is None):
+        raise click.UsageError("--accept and --reason go together")
     with Catalogue.open(create=False) as catalogue:
-        found = drifts(catalogue, names)
+        if reason is not None:
+            made = accept(catalogue, names[0], reason, folder)
+            click.echo(f"{names[0]}: concluded {made.expression} (audit event {made.event})")
+            return
+        found = drifts(catalogue, names, folder)
     emit(
         format_,
         [asdict(d) for d in found],
-        headers=("VERSION", "DRIFT", "PINNED", "NOW", "TO ACCEPT"),
-        row=lambda r: [r["version"], r["direction"], r["pinned"], r["now"], r["accept"] or "-"],
+        headers=("VERSION", "DRIFT", "PINNED", "NOW", "DIFFERS", "TO ACCEPT"),
+        row=lambda r: [
+            r["version"],
+            r["direction"],
+            r["pinned"],
+            r["now"],
+            "; ".join(r["changes"]) or "-",
+            r["accept"] or "-",
+        ],
         name=lambda record: str(record["version"]),
-        empty="no backbone was pulled from a hub",
+        empty="no backbone was pulled from a hub or a folder",
     )
 
 

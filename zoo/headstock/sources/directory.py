@@ -8,6 +8,7 @@ from headstock.errors import InvalidInput, NotFound
 from headstock.hookspecs import SourceFiles
 from headstock.sources.evidence import folder_statements
 from headstock.sources.fetched import Fetched, check_complete, copy_allowed, documents_under, names_under, read_config
+from headstock.sources.onnx_metadata import onnx_statements
 
 
 def fetch_directory(source: str, rest: str, workdir: Path) -> Fetched:
@@ -28,6 +29,6 @@ def fetch_directory(source: str, rest: str, workdir: Path) -> Fetched:
         label=label,
         commit="",
         digests=digests,
-        statements=tuple(folder_statements(workdir, config, label)),
+        statements=(*folder_statements(workdir, config, label), *onnx_statements(folder, label)),
         documents=documents_under(workdir),
     )

@@ -24,6 +24,8 @@ _ALLOWED = re.compile(
 )
 """Files that a backbone can need. Pickle (`*.bin`, `*.pt`) and code (`*.py`) are never fetched."""
 
+_WORDS = re.compile(r"README\.md|(?:LICENSE|LICENCE|NOTICE)(?:\.[A-Za-z]+)?")
+
 _DOCUMENTS = {"card": ("README.md",), "licence": ("LICEN[SC]E", "LICEN[SC]E.*"), "notice": ("NOTICE", "NOTICE.*")}
 """Role to patterns of the files that are kept for their words."""
 
@@ -65,6 +67,11 @@ class Fetched:
 def is_allowed(name: str) -> bool:
     """True if a file of this relative name may be fetched."""
     return _ALLOWED.fullmatch(name) is not None
+
+
+def is_words(name: str) -> bool:
+    """True for a card, a licence text or a NOTICE."""
+    return _WORDS.fullmatch(name) is not None
 
 
 def check_complete(names: Iterable[str], label: str) -> None:

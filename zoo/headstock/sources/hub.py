@@ -14,7 +14,15 @@ from headstock.digest import Digest, digest_file
 from headstock.errors import Corrupt, FailedPrecondition, HeadstockError, InvalidInput, NotFound, Unavailable
 from headstock.hookspecs import SourceFiles
 from headstock.sources.evidence import folder_statements, licence_statement
-from headstock.sources.fetched import Fetched, Statement, check_complete, documents_under, is_allowed, read_config
+from headstock.sources.fetched import (
+    Fetched,
+    Statement,
+    check_complete,
+    documents_under,
+    is_allowed,
+    is_words,
+    read_config,
+)
 
 if TYPE_CHECKING:
     from huggingface_hub.hf_api import ModelInfo, RepoSibling
@@ -55,12 +63,16 @@ def fetch_hub(source: str, rest: str, workdir: Path) -> Fetched:
     )
 
 
-def tag_now(name: str) -> tuple[str, Statement]:
-    """Commit and licence tag of a repository's default branch today; downloads nothing."""
+def fetch_words(name: str, workdir: Path) -> tuple[str, str, Statement]:
+    """Label, commit and licence tag of a repository's default branch today; its card and texts come to `workdir`."""
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     with _hub_errors(name, None):
         info = _model_info(name, None)
-    return str(info.sha), _tag_statement(info, f"hf:{info.id}@{info.sha}")
+        for sibling in info.siblings or ():
+            if is_words(sibling.rfilename):
+                _download(info.id, str(info.sha), sibling, workdir)
+    label = f"hf:{info.id}@{info.sha}"
+    return label, str(info.sha), _tag_statement(info, label)
 
 
 def _endpoint() -> str | None:

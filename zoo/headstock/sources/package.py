@@ -19,6 +19,7 @@ from headstock.sources.fetched import (
     names_under,
     read_config,
 )
+from headstock.sources.onnx_metadata import onnx_statements
 
 _DEPTH = 4
 
@@ -35,7 +36,7 @@ def fetch_package(source: str, rest: str, workdir: Path) -> Fetched:
     digests = copy_allowed(folder, workdir)
     config = read_config(workdir, label)
     documents = documents_under(workdir)
-    statements = folder_statements(workdir, config, label)
+    statements = folder_statements(workdir, config, label) + onnx_statements(folder, label)
     if distribution:
         statements += _distribution_statements(distribution, label)
         texts = _licence_files(distribution)

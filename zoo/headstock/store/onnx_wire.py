@@ -15,6 +15,7 @@ from headstock.errors import InvalidInput
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _DEPTH_LIMIT = 100
 _NODE_DOMAIN, _FUNCTION_DOMAIN, _EXTERNAL_DATA, _DATA_LOCATION = 7, 10, 13, 14
+_METADATA = 14
 _EXTERNAL = 1
 _IR_VERSION, _IR_VERSION_LIMIT = 1, 64
 _KNOWN_DOMAINS = {b"", b"ai.onnx", b"ai.onnx.ml", b"com.microsoft"}
@@ -73,6 +74,30 @@ def check(path: Path, label: str) -> None:
         )
     if not walk.graphs:
         raise InvalidInput(f"{label!r} is an ONNX model without a graph", fix="export it again")
+
+
+def metadata(path: Path) -> dict[str, str]:
+    """The `metadata_props` of a ModelProto, a later key winning; empty for a file that is not a whole ONNX model.
+
+    Graph and weights are skipped over. Values are cut at 10,000 bytes, and entries beyond the first 1,000 are left out.
+    """
+    if path.stat().st_size < 3 or not looks_like(path):
+        return {}
+    found: dict[str, str] = {}
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        walk = _Walk(data)
+        try:
+            for number, place in walk.fields(0, len(data)):
+                if number == _METADATA and not isinstance(place, int) and len(found) < 1000:
+                    entry = {n: v for n, v in walk.fields(*place) if not isinstance(v, int)}
+                    key, value = (
+                        data[start : min(end, start + 10_000)].decode(errors="replace")
+                        for start, end in (entry.get(1, (0, 0)), entry.get(2, (0, 0)))
+                    )
+                    found[key] = value
+        except _Torn:
+            return {}
+    return found
 
 
 class _Walk:

@@ -58,12 +58,13 @@ def _parses(head: bytes, *, whole: bool) -> bool:
     """True if the bytes are a pickle that builds or calls something (protocols 0 and 1 have no header).
 
     `whole` demands that it ends within the bytes: any file's first bytes are the beginning of some pickle or other.
+    Bytes that take from an empty stack are none, whatever they spell: `e.` is text.
     """
     seen: set[str] = set()
     stack = _Stack()
     try:
         for operation, _, _ in islice(pickletools.genops(head), _OPERATIONS):
-            if whole and not stack.apply(operation):
+            if not stack.apply(operation):
                 return False
             seen.add(operation.name)
     except Exception as error:
