@@ -6,7 +6,7 @@ import asyncio
 import gc
 import logging
 import signal
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,12 +21,15 @@ from headstock_server.dataplane.trace import Tracer
 from headstock_server.dataplane.waiters import Waiters
 from headstock_server.dataplane.zoo import ZooPlane
 from headstock_server.engine import Engine, EngineOptions
+from headstock_server.frontend.front_ends import FrontEnds
 from headstock_server.repository import Repository
 from headstock_server.repository.licence_gate import Mode
 from headstock_server.scheduler import Scheduler, SchedulerOptions
 from headstock_server.scheduler.trace import TraceFile
 from headstock_server.transport.bind import check_bind
+from headstock_server.transport.calls import Handler
 from headstock_server.transport.server import GrpcServer
+from headstock_server.transport.services import services
 
 log = logging.getLogger("headstock.server")
 
@@ -39,6 +42,8 @@ class ServeOptions:
     """`HOST:PORT` or `unix:PATH`; port 0 takes any free one."""
     http: str = ""
     """`HOST:PORT` for the protocol's REST form; empty for none."""
+    front_ends: int = 0
+    """Processes that speak gRPC in front of this one; 0: this one does."""
     insecure_bind: bool = False
     """Allow an address that other machines can reach."""
     models: Sequence[str] = ()
@@ -102,7 +107,7 @@ async def running(settings: Settings, options: ServeOptions | None = None) -> As
                 rest = RestServer(plane)
                 after.push_async_callback(rest.stop)
                 http_address = _address(options.http, await rest.start(options.http))
-            server = GrpcServer(plane, zoo, log_control)
+            server = _transport(services(plane, zoo, log_control), options)
             port = await server.start(options.bind)
             yield Running(_address(options.bind, port), http_address, plane, scheduler, repository)
             await _drain(plane, server, options)
@@ -152,7 +157,13 @@ def _open_repository(catalogue: Catalogue, options: ServeOptions) -> Repository:
     return repository
 
 
-async def _drain(plane: DataPlane, server: GrpcServer, options: ServeOptions) -> None:
+def _transport(table: Mapping[str, Mapping[str, Handler]], options: ServeOptions) -> GrpcServer | FrontEnds:
+    if options.front_ends:
+        return FrontEnds(table, options.limits.message_bytes, options.front_ends)
+    return GrpcServer(table, options.limits.message_bytes)
+
+
+async def _drain(plane: DataPlane, server: GrpcServer | FrontEnds, options: ServeOptions) -> None:
     lame_duck = asyncio.create_task(asyncio.sleep(options.lame_duck))
     try:
         async with asyncio.timeout(options.grace):

@@ -28,6 +28,13 @@ MIB = 1 << 20
 @click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True, help="Threads of one pass.")
 @click.option("--runners", type=click.IntRange(min=1), default=1, show_default=True, help="Passes at one time.")
 @click.option(
+    "--front-ends",
+    type=click.IntRange(0, 64),
+    default=0,
+    show_default=True,
+    help="Processes that speak gRPC in front of this one, for more requests than one core can parse.",
+)
+@click.option(
     "--max-queue-rows",
     type=click.IntRange(min=1),
     default=4096,
@@ -73,6 +80,7 @@ def serve(
     device: Any,
     threads: int,
     runners: int,
+    front_ends: int,
     max_queue_rows: int,
     max_message_mib: int,
     allow_admin: bool,
@@ -97,6 +105,7 @@ def serve(
     options = app.ServeOptions(
         bind=bind,
         http=http,
+        front_ends=front_ends,
         insecure_bind=insecure_bind,
         models=tuple(name.strip() for name in (models or "").split(",") if name.strip()),
         strict=strict,

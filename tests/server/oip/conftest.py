@@ -22,6 +22,10 @@ import pytest
 
 from headstock.oip import open_inference_grpc_pb2 as pb
 from headstock.oip.open_inference_grpc_pb2_grpc import GRPCInferenceServiceStub
+from headstock.settings import Settings
+from headstock_server.app import Running, ServeOptions
+from headstock_server.engine import EngineOptions
+from headstock_server.testing import background_server
 
 SERVER, MODEL, INPUTS = "HEADSTOCK_OIP_SERVER", "HEADSTOCK_OIP_MODEL", "HEADSTOCK_OIP_INPUTS"
 
@@ -99,12 +103,22 @@ class Target:
 
 
 @pytest.fixture(scope="module")
+def fronted_server(toy_settings: Settings) -> Iterator[Running]:
+    """Our own server behind a front end."""
+    options = ServeOptions(bind="127.0.0.1:0", engine=EngineOptions(token_budget=256), front_ends=1)
+    with background_server(toy_settings, options) as server:
+        yield server
+
+
+@pytest.fixture(scope="module", params=["toy_server", "fronted_server"])
 def target(request: pytest.FixtureRequest) -> Target:
-    """The server that the environment names, else our own."""
+    """The server that the environment names, else our own, without and with a front end."""
     address = os.environ.get(SERVER)
     if not address:
         texts = Input("text", "BYTES", [2], ["great order", "awful"])
-        return Target(request.getfixturevalue("toy_server").address, "sentiment", [texts], True)
+        return Target(request.getfixturevalue(request.param).address, "sentiment", [texts], True)
+    if request.param != "toy_server":
+        pytest.skip("a server that the environment names is asked once")
     model = os.environ.get(MODEL)
     if not model:
         pytest.fail(f"{SERVER} is set and {MODEL} is not; name a model of that server")

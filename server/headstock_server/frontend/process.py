@@ -1,0 +1,56 @@
+"""A front end's process: a gRPC server whose calls all go to the engine, until that says stop or is gone."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import signal
+import socket
+
+import grpc
+
+from headstock_server.frontend.relay import Relay, generic_handlers
+from headstock_server.transport.channel import CONCURRENT_RPCS, channel_options
+
+_GRACE = 1.0
+"""Seconds for answers that are on their way when the server stops."""
+
+
+async def run(descriptor: int, address: str, message_bytes: int) -> int:
+    """Relay calls from `address` to the socket `descriptor`; returns the process's exit status.
+
+    0 after SIGTERM; 1 when the engine's process is gone or the port cannot be had.
+    """
+    loop = asyncio.get_running_loop()
+    stop, gone = asyncio.Event(), asyncio.Event()
+    loop.add_signal_handler(signal.SIGTERM, stop.set)
+    # The terminal sends it to every process of the group; the server decides what it means.
+    loop.add_signal_handler(signal.SIGINT, lambda: None)
+
+    def lost() -> None:
+        gone.set()
+        stop.set()
+
+    relay = Relay(lost)
+    with socket.socket(fileno=descriptor) as end:
+        await loop.create_unix_connection(lambda: relay.link, sock=end.dup())
+    try:
+        services = relay.handlers(await relay.greeted)
+    except asyncio.CancelledError:
+        return 1
+    server = grpc.aio.server(
+        options=channel_options(message_bytes, shared_port=True), maximum_concurrent_rpcs=CONCURRENT_RPCS
+    )
+    server.add_generic_rpc_handlers(generic_handlers(services))
+    try:
+        server.add_insecure_port(address)
+    except RuntimeError:
+        return 1
+    await server.start()
+    relay.listening()
+    gc.collect()
+    gc.freeze()
+    await stop.wait()
+    await server.stop(_GRACE)
+    relay.link.close()
+    return int(gone.is_set())
