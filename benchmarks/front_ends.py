@@ -19,8 +19,8 @@ from typing import Any
 import grpc
 import numpy as np
 import psutil
-from _common import closed_loop, median, pin_load, report, serve, verdict
 
+from _common import closed_loop, median, pin_load, report, serve, verdict
 from headstock.catalogue import Catalogue
 from headstock.oip import open_inference_grpc_pb2 as oip
 from headstock.settings import Settings
