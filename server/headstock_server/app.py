@@ -17,10 +17,11 @@ from headstock.settings import Settings
 from headstock_server.dataplane.infer import DataPlane
 from headstock_server.dataplane.limits import Limits
 from headstock_server.dataplane.log_settings import LogControl
+from headstock_server.dataplane.response_cache import ResponseCache
 from headstock_server.dataplane.trace import Tracer
 from headstock_server.dataplane.waiters import Waiters
 from headstock_server.dataplane.zoo import ZooPlane
-from headstock_server.engine import Engine, EngineOptions
+from headstock_server.engine import Engine, EngineOptions, MemoryBudget
 from headstock_server.frontend.front_ends import FrontEnds
 from headstock_server.repository import Repository
 from headstock_server.repository.licence_gate import Mode
@@ -64,6 +65,12 @@ class ServeOptions:
     engine: EngineOptions = field(default_factory=EngineOptions)
     scheduler: SchedulerOptions = field(default_factory=SchedulerOptions)
     limits: Limits = field(default_factory=Limits)
+    memory_budget: int | None = None
+    """Bytes that loaded backbones may take by estimate; the least recently used leave for others. None: no limit."""
+    pins: Sequence[str] = ()
+    """Entries whose backbones never leave."""
+    response_cache: int = 0
+    """Bytes of answers that are kept for equal requests; 0 keeps none."""
     batch_trace: Path | None = None
     """File that gets a line of JSON for each pass."""
 
@@ -94,7 +101,15 @@ async def running(settings: Settings, options: ServeOptions | None = None) -> As
         repository = await loop.run_in_executor(None, _open_repository, catalogue, options)
         trace = None if options.batch_trace is None else TraceFile(options.batch_trace)
         scheduler = Scheduler(waiters.deliver, options.scheduler, trace)
-        plane = DataPlane(catalogue, repository, scheduler, waiters, options.limits, tracer)
+        plane = DataPlane(
+            catalogue,
+            repository,
+            scheduler,
+            waiters,
+            options.limits,
+            tracer,
+            ResponseCache(options.response_cache) if options.response_cache else None,
+        )
         zoo = ZooPlane(catalogue, repository, allowed=options.allow_admin)
         log_control = LogControl()
         after = AsyncExitStack()
@@ -143,10 +158,11 @@ async def serve(settings: Settings, options: ServeOptions, announce: Callable[[s
 def _open_repository(catalogue: Catalogue, options: ServeOptions) -> Repository:
     repository = Repository(
         catalogue,
-        Engine(options.engine),
+        Engine(options.engine, MemoryBudget(options.memory_budget)),
         options.models or None,
         strict=options.strict,
         licences=options.licences,
+        pins=options.pins,
     )
     try:
         repository.start()

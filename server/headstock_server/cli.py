@@ -11,6 +11,27 @@ from typing import Any
 import click
 
 MIB = 1 << 20
+_UNITS = {"": 1, "K": 1 << 10, "M": MIB, "G": 1 << 30}
+
+
+class Size(click.ParamType[int]):
+    """Bytes: a number, alone or with K, M or G (powers of 1024; `GiB` and `GB` mean the same)."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """The bytes; a usage error for what is no size."""
+        if isinstance(value, int):
+            return value
+        text = str(value).strip().upper().removesuffix("IB").removesuffix("B")
+        number, unit = (text[:-1], text[-1]) if text[-1:] in ("K", "M", "G") else (text, "")
+        try:
+            size = int(float(number) * _UNITS[unit])
+        except (ValueError, OverflowError):
+            size = 0
+        if size < 1:
+            self.fail(f"{value!r} is not a size; expected a number of bytes such as 512M or 2G", param, ctx)
+        return size
 
 
 @click.command("serve")
@@ -71,6 +92,20 @@ MIB = 1 << 20
     metavar="FILE",
     help="Append a line of JSON for each pass: what was in it, and why it was released.",
 )
+@click.option(
+    "--memory-budget",
+    type=Size(),
+    metavar="SIZE",
+    help="Memory for backbones, e.g. 2G: the least recently used leave for others and come back when asked for.",
+)
+@click.option("--pin", "pins", multiple=True, metavar="NAME", help="A model whose backbone never leaves; repeatable.")
+@click.option(
+    "--response-cache",
+    type=Size(),
+    default=0,
+    metavar="SIZE",
+    help="Keep answers for requests that are equal byte by byte, up to this size. Off unless given.",
+)
 @click.option("--strict", is_flag=True, help="Do not start if a model cannot be loaded.")
 def serve(
     bind: str,
@@ -87,6 +122,9 @@ def serve(
     trace_file: Path | None,
     licences: Any,
     batch_trace: Path | None,
+    memory_budget: int | None,
+    pins: tuple[str, ...],
+    response_cache: int,
     strict: bool,
 ) -> None:
     """Serve models over gRPC until SIGTERM.
@@ -110,6 +148,9 @@ def serve(
         models=tuple(name.strip() for name in (models or "").split(",") if name.strip()),
         strict=strict,
         batch_trace=batch_trace,
+        memory_budget=memory_budget,
+        pins=pins,
+        response_cache=response_cache,
         licences=licences,
         allow_admin=allow_admin,
         trace_file=trace_file,

@@ -15,8 +15,10 @@ from headstock.errors import HeadstockError, InvalidInput, Unavailable
 from headstock.preprocess import Row
 from headstock_server.dataplane import answers, metadata, parameters, rows
 from headstock_server.dataplane.limits import LimitExceeded, Limits
+from headstock_server.dataplane.loads import Loads
 from headstock_server.dataplane.messages import InferRequest, InferResponse
 from headstock_server.dataplane.metadata import ModelDescription
+from headstock_server.dataplane.response_cache import ResponseCache, answered, key_of
 from headstock_server.dataplane.statistics import BackboneReport, ModelReport, Statistics
 from headstock_server.dataplane.trace import Tracer
 from headstock_server.dataplane.waiters import Waiters
@@ -40,8 +42,9 @@ class DataPlane:
         waiters: Waiters,
         limits: Limits | None = None,
         tracer: Tracer | None = None,
+        cache: ResponseCache | None = None,
     ) -> None:
-        """Serve the models of `repository` through `scheduler`, which delivers to `waiters`."""
+        """Serve the models of `repository` through `scheduler`, which delivers to `waiters`; `cache` keeps answers."""
         self.tracer = tracer or Tracer(None)
         self.limits = limits or Limits()
         self.draining = False
@@ -52,6 +55,8 @@ class DataPlane:
         self._statistics = Statistics()
         # Weak, so that a version which nothing names any more can go.
         self._inputs: WeakKeyDictionary[LoadedModel, rows.Inputs] = WeakKeyDictionary()
+        self.cache = cache
+        self._loads = Loads(repository)
         self._accepted = 0
         self._idle = asyncio.Event()
         self._idle.set()
@@ -79,7 +84,8 @@ class DataPlane:
         await self._idle.wait()
 
     def close(self) -> None:
-        """Stop the thread pool."""
+        """Stop the threads."""
+        self._loads.close()
         self._pool.shutdown(wait=True, cancel_futures=True)
 
     @property
@@ -133,13 +139,35 @@ class DataPlane:
         if request.parameters:
             deadline = parameters.deadline_of(request.parameters, deadline)
             priority = parameters.priority_of(request.parameters)
-        model = await self._model(request.model, request.version)
+        model = await self._model(request.model, request.version, deadline)
         caution = model.caution
         if caution is not None:
             caution.check()
+        usage = model.usage
+        usage.used_ns = started
+        usage.in_flight += 1
+        try:
+            response = await self._answer(model, request, deadline, priority, started)
+        finally:
+            usage.in_flight -= 1
+        if caution is not None:
+            response.licence_warning = caution.warning
+        return response
+
+    async def _answer(
+        self, model: LoadedModel, request: InferRequest, deadline: float | None, priority: int, started: int
+    ) -> InferResponse:
+        """The response of one version, from the cache or from a pass."""
         counters = self._statistics.of(model)
+        cache, key = self.cache, None
         try:
             answers.check_outputs(model.outputs, request.outputs)
+            if cache is not None:
+                key = key_of(model, request)
+                kept = None if key is None else cache.get(key)
+                if kept is not None:
+                    counters.hit(monotonic_ns() - started)
+                    return answered(kept, request, model)
             ticket = Ticket(model, await self._rows(model, request), deadline, priority=priority)
             raw = await self._waiters.run(self._scheduler, ticket)
             contexts = None if model.reads == "any" else [row.extra for row in ticket.rows]
@@ -154,13 +182,13 @@ class DataPlane:
             request.id,
             answers.answers_of(model.outputs, request.outputs, tensors),
         )
-        if caution is not None:
-            response.licence_warning = caution.warning
         truncated = sum([row.truncated for row in ticket.rows])
         if truncated:
             response.parameters["truncated_rows"] = truncated
+        if cache is not None and key is not None:
+            cache.put(key, response)
         ended = monotonic_ns()
-        counters.succeeded(ticket, started, ended)
+        counters.succeeded(ticket, started, ended, missed=key is not None)
         if self.tracer.active:
             self.tracer.record(response, ticket, started, ended)
         if log.isEnabledFor(logging.DEBUG):
@@ -175,12 +203,11 @@ class DataPlane:
             return inputs.rows(request, self.limits)
         return await asyncio.get_running_loop().run_in_executor(self._pool, inputs.rows, request, self.limits)
 
-    async def _model(self, name: str, version: str) -> LoadedModel:
+    async def _model(self, name: str, version: str, deadline: float | None = None) -> LoadedModel:
         loaded = self._repository.resolve(name, version)
         if loaded is None:
             self._check_name(name, version)
-            loop = asyncio.get_running_loop()
-            loaded = await loop.run_in_executor(self._pool, self._repository.ensure, name, version)
+            loaded = await self._loads.get(name, version, deadline)
         return loaded
 
     def _check_name(self, name: str, version: str) -> None:

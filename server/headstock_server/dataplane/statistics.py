@@ -34,9 +34,25 @@ class Counters:
     """Validating and preprocessing."""
     output_ns: int = 0
     """From the end of the last pass to the finished answer."""
+    hits: int = 0
+    """Requests answered from the response cache, which `requests` counts too."""
+    hit_ns: int = 0
+    misses: int = 0
+    """Requests that were looked up in the response cache, were not there, and were answered by a pass."""
+    miss_ns: int = 0
 
-    def succeeded(self, ticket: Ticket, started: int, finished: int) -> None:
-        """Count one answered request; times from `monotonic_ns`."""
+    def hit(self, duration: int) -> None:
+        """Count one request answered from the response cache."""
+        self.requests += 1
+        self.success_ns += duration
+        self.hits += 1
+        self.hit_ns += duration
+
+    def succeeded(self, ticket: Ticket, started: int, finished: int, *, missed: bool = False) -> None:
+        """Count one answered request; times from `monotonic_ns`. `missed` if it was looked up in the cache."""
+        if missed:
+            self.misses += 1
+            self.miss_ns += finished - started
         self.requests += 1
         self.success_ns += finished - started
         self.input_ns += ticket.timings.submitted_ns - started
@@ -113,6 +129,10 @@ class ModelReport:
     """Milliseconds since the epoch of the latest pass; 0 before the first."""
     batches: Mapping[int, BatchStatistics]
     """By the model's own rows in a pass."""
+    cache_hits: int = 0
+    cache_hit_ns: int = 0
+    cache_misses: int = 0
+    cache_miss_ns: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,4 +173,8 @@ def _model_report(name: str, number: int, counters: Counters, seen: ModelStatist
         output_ns=counters.output_ns,
         last_ms=seen.last_ns // 1_000_000 if seen else 0,
         batches=seen.batches if seen else {},
+        cache_hits=counters.hits,
+        cache_hit_ns=counters.hit_ns,
+        cache_misses=counters.misses,
+        cache_miss_ns=counters.miss_ns,
     )

@@ -3,6 +3,7 @@
 from headstock_server.engine.adapted_backbone import AdaptedBackbone
 from headstock_server.engine.adapter_bank import AdapterBank
 from headstock_server.engine.backbone import LoadedBackbone
+from headstock_server.engine.budget import MemoryBudget, MemoryReport
 from headstock_server.engine.engine import Engine
 from headstock_server.engine.graph_head import GraphHead
 from headstock_server.engine.head_bank import HeadBank
@@ -19,5 +20,7 @@ __all__ = [
     "HeadBank",
     "LoadedBackbone",
     "LoadedModel",
+    "MemoryBudget",
+    "MemoryReport",
     "Profile",
 ]

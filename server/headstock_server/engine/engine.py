@@ -16,17 +16,21 @@ from headstock.records import Tap
 from headstock.servable import ServableBackbone, ServableModel, check_adapter_of_head, load_linear
 from headstock_server.engine.adapted_backbone import AdaptedBackbone, LoadedAdapter
 from headstock_server.engine.backbone import LoadedBackbone
+from headstock_server.engine.budget import MemoryBudget, estimate
 from headstock_server.engine.graph_head import GraphHead
 from headstock_server.engine.model import LoadedModel
 from headstock_server.engine.options import EngineOptions
+from headstock_server.engine.residency import ResidentKey, Usage
 from headstock_server.scheduler.contract import HeadGroup
 
 
 class Engine:
     """Keeps track of what is loaded. Loading takes no lock that a pass takes, so it never stops inference."""
 
-    def __init__(self, options: EngineOptions | None = None) -> None:
+    def __init__(self, options: EngineOptions | None = None, memory: MemoryBudget | None = None) -> None:
+        """Load by `options`, within `memory`; without one, everything stays."""
         self.options = options or EngineOptions()
+        self.memory = memory or MemoryBudget()
         self._lock = threading.Lock()
         self._loading: dict[Digest, threading.Lock] = {}
         # The engine only looks on: models own their backbone, and the last of them takes the session with it.
@@ -37,6 +41,8 @@ class Engine:
 
     def load(self, servable: ServableModel) -> LoadedModel:
         """Load one model, and its backbone if no other model has; blocks, so call it from a loader thread.
+
+        Within a budget, keep `memory.room` for it until the model is known by name.
 
         Raises `DigestMismatch` for a head of another backbone, `Corrupt` for parameters that are not what the head's
         identity says, and what opening a session raises.
@@ -57,14 +63,23 @@ class Engine:
         check_adapter_of_head(
             head, None if servable.adapter is None else servable.adapter.digest, str(servable.version)
         )
-        backbone, adapter = self._placed(servable)
+        key, size = estimate(servable)
+        with self.memory.room(key, size) as usage:
+            backbone, adapter = self._placed(servable)
+            return self._headed(servable, backbone, adapter, usage)
+
+    def _headed(
+        self, servable: ServableModel, backbone: LoadedBackbone, adapter: LoadedAdapter | None, usage: Usage
+    ) -> LoadedModel:
+        """The model with its head in place."""
+        head = servable.head
         if postprocess.reads(head.postprocess) != "any":
             text_reader(backbone.preprocessor)
         if head.form == "graph":
             group: HeadGroup = GraphHead(
                 head.tap, servable.parameters, device=self.options.device, threads=self.options.threads
             )
-            return LoadedModel(servable, backbone, group, 0, adapter)
+            return LoadedModel(servable, backbone, group, 0, adapter, usage)
         weight, bias = load_linear(servable.parameters)
         if weight.shape != (head.width, head.out) or not (np.isfinite(weight).all() and np.isfinite(bias).all()):
             raise Corrupt(
@@ -74,7 +89,7 @@ class Engine:
             )
         bank = backbone.bank(head.tap, head.width, head.out)
         slot = bank.add(weight, bias)
-        model = LoadedModel(servable, backbone, bank, slot, adapter)
+        model = LoadedModel(servable, backbone, bank, slot, adapter, usage)
         weakref.finalize(model, bank.release, slot).atexit = False
         return model
 
@@ -100,6 +115,7 @@ class Engine:
             if backbone is None:
                 backbone = AdaptedBackbone(servable.backbone, self.options, adapter, parameters)
                 self._adapted[key] = backbone
+                self.memory.watch(ResidentKey(*key), backbone)
         return backbone, backbone.hold(adapter.digest, parameters)
 
     def _backbone(self, servable: ServableBackbone) -> LoadedBackbone:
@@ -110,6 +126,7 @@ class Engine:
             backbone = self._backbones.get(servable.digest)
             if backbone is None:
                 backbone = self._backbones[servable.digest] = LoadedBackbone(servable, self.options)
+                self.memory.watch(ResidentKey(servable.digest), backbone)
             return backbone
 
     def __repr__(self) -> str:

@@ -10,6 +10,7 @@ from headstock.records import HeadIdentity, Reads, TensorSpec, Version
 from headstock.servable import ServableModel
 from headstock_server.engine.adapted_backbone import LoadedAdapter
 from headstock_server.engine.backbone import LoadedBackbone
+from headstock_server.engine.residency import ResidentKey, Usage
 from headstock_server.scheduler.contract import HeadGroup
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ class LoadedModel:
         "outputs",
         "reads",
         "slot",
+        "usage",
         "version",
     )
 
@@ -45,6 +47,7 @@ class LoadedModel:
         group: HeadGroup,
         slot: int,
         adapter: LoadedAdapter | None = None,
+        usage: Usage | None = None,
     ) -> None:
         self.version: Version = servable.version
         self.backbone = backbone
@@ -54,6 +57,8 @@ class LoadedModel:
         self.slot = slot
         self.adapter = adapter
         """Its adapter, which stays in the backbone's bank while a model of it is referred to."""
+        self.usage = usage or Usage()
+        """What requests note of its backbone's use; one for all models of a session."""
         self.aliases: tuple[str, ...] = ()
         """Aliases that point here now; replaced whole when they move."""
         self.caution: Ruling | None = None
@@ -71,6 +76,11 @@ class LoadedModel:
     def adapter_slot(self) -> int:
         """Its adapter's place among the backbone's adapters; 0 for none."""
         return 0 if self.adapter is None else self.adapter.slot
+
+    @property
+    def resident(self) -> ResidentKey:
+        """The session that it stands on."""
+        return ResidentKey(self.backbone.lane.backbone, self.backbone.lane.adapters)
 
     @property
     def number(self) -> int:

@@ -9,10 +9,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from headstock.catalogue import Catalogue
-from headstock.errors import HeadstockError
+from headstock.errors import Exhausted, HeadstockError
 from headstock.records import ModelIdentity, Version
 from headstock.servable import load_model
 from headstock_server.engine import Engine, LoadedModel
+from headstock_server.engine.budget import estimate
 from headstock_server.repository.index import State
 
 logger = logging.getLogger(__name__)
@@ -54,8 +55,11 @@ class Loader:
         self._failures: dict[Key, _Failure] = {}
         self._loading: dict[Key, threading.Lock] = {}
 
-    def load(self, version: Version) -> LoadedModel:
-        """The loaded version; concurrent callers share one load. Raises why it cannot, again for a while."""
+    def load(self, version: Version, *, evict: bool = True) -> LoadedModel:
+        """The loaded version; concurrent callers share one load. Raises why it cannot, again for a while.
+
+        Where the memory budget is full, other backbones leave for it unless `evict` is false; then it raises `NoRoom`.
+        """
         key = (version.name, version.number)
         model = self._at_hand(version)
         if model is not None:
@@ -67,8 +71,7 @@ class Loader:
             try:
                 model = self._at_hand(version)
                 if model is None:
-                    model = self._open(version)
-                    self._keep(model)
+                    model = self._open(version, evict=evict)
                     logger.info("loaded %s", version)
             finally:
                 with self._lock:
@@ -106,14 +109,21 @@ class Loader:
                 raise failure.error.with_traceback(None)
         return model
 
-    def _open(self, version: Version) -> LoadedModel:
+    def _open(self, version: Version, *, evict: bool) -> LoadedModel:
         key = (version.name, version.number)
         try:
             backbone = None
             if version.kind == "model":
                 identity = ModelIdentity.from_json(self._catalogue.artefact(version.subject).identity)
                 backbone = self._engine.servable(identity.backbone)
-            model = self._engine.load(load_model(self._catalogue, version, backbone))
+            servable = load_model(self._catalogue, version, backbone)
+            # Kept until the model is known by name: before that nobody could tell it to leave.
+            with self._engine.memory.room(*estimate(servable), evict=evict):
+                model = self._engine.load(servable)
+                self._keep(model)
+        except Exhausted:
+            # Room can come back at any moment, so this is not remembered as a failure.
+            raise
         except Exception as cause:
             error = _as_domain_error(version, cause)
             with self._lock:

@@ -11,6 +11,8 @@ from headstock.errors import FailedPrecondition, HeadstockError, NotFound, Unava
 from headstock.names import Reference
 from headstock.records import Version
 from headstock_server.engine import Engine, LoadedModel
+from headstock_server.engine.budget import NoRoom
+from headstock_server.engine.residency import ResidentKey
 from headstock_server.repository.index import IndexRow, Snapshot, State
 from headstock_server.repository.lease import KeptLease
 from headstock_server.repository.licence_gate import LicenceGate, Mode
@@ -37,15 +39,18 @@ class Repository:
         poll_seconds: float = 0.25,
         lease_seconds: float = 60.0,
         licences: Mode = "enforce",
+        pins: Sequence[str] = (),
     ) -> None:
         """Serve the models `names` (default all); `strict` makes `wait` raise if one of them cannot load.
 
-        `licences` says what follows from verdicts: what the policy says, warnings only, or nothing.
+        The backbones of the models `pins` stay loaded whatever else is asked for. `licences` says what follows from
+        verdicts: what the policy says, warnings only, or nothing.
         """
         self.licences = LicenceGate(catalogue, licences)
         self.catalogue = catalogue
         self.engine = engine
         self._names = None if names is None else frozenset(names)
+        self._pins = frozenset(pins)
         self._strict = strict
         self._poll_seconds = poll_seconds
         # Guards the fields below for a few microseconds at a time; never held while something loads.
@@ -57,6 +62,9 @@ class Repository:
         self._asked: set[Key] = set()
         # Names that somebody unloaded: nothing but `load` brings them back, neither requests nor the catalogue.
         self._unloaded: set[str] = set()
+        # Versions that left, or never came, for want of room: their next request loads them, and nothing else does.
+        self._dormant: set[Key] = set()
+        engine.memory.evict = self._evict
         self._generation: int | None = None
         self._loader = Loader(catalogue, engine, self._find, self._keep, self.licences.check)
         self._lease = KeptLease(catalogue, lease_seconds)
@@ -106,6 +114,7 @@ class Repository:
         default = self._look_up(name, "")
         with self._lock:
             self._unloaded.discard(name)
+            self._dormant = {key for key in self._dormant if key[0] != name}
         self._loader.forget(name)
         self._read()
         with self._lock:
@@ -169,8 +178,8 @@ class Repository:
         makes no sense.
         """
         self.licences.check_policy()
-        for name in sorted(self._names or ()):
-            self.catalogue.version(Reference(name))
+        for name in sorted({*(self._names or ()), *self._pins}):
+            self._look_up(name, "")
         self._thread.start()
 
     def wait(self, timeout: float | None = None) -> None:
@@ -198,12 +207,17 @@ class Repository:
             # What is loaded already moves at once; it must not wait for what has to be loaded.
             for name in {*self._snapshot.versions, *self._table}:
                 self._publish(name)
-            wanted = self._wanted()
+            wanted = sorted(self._wanted(), key=lambda version: version.name not in self._pins)
         for version in wanted:
             if self._stop.is_set():
                 return
+            # What is served already must not go because something that nobody asked for yet came into the catalogue.
+            urgent = version.name in self._pins or bool(self._table.get(version.name))
             try:
-                self._loader.load(version)
+                self._loader.load(version, evict=urgent)
+            except NoRoom:
+                with self._lock:
+                    self._dormant.add((version.name, version.number))
             except HeadstockError as error:
                 if self._start_error is None and self._strict and not self.ready:
                     self._start_error = error
@@ -256,7 +270,8 @@ class Repository:
             targets = [self._snapshot.default(name)]
             targets += [t for a in self._table.get(name, ()) if (t := self._snapshot.target(name, a)) is not None]
             for version in targets:
-                if version.number not in self._loaded.get(name, {}):
+                key = (name, version.number)
+                if version.number not in self._loaded.get(name, {}) and key not in self._dormant:
                     wanted[name, version.number] = version
         return list(wanted.values())
 
@@ -274,6 +289,8 @@ class Repository:
         self.licences.stamp(model)
         with self._lock:
             self._loaded.setdefault(model.name, {})[model.number] = model
+            self._dormant.discard((model.name, model.number))
+            self._publish(model.name)
         # Again now that it can be found: a refresh at the same time either finds it or came before.
         self.licences.stamp(model)
 
@@ -298,6 +315,21 @@ class Repository:
             table[str(number)] = model
         self._loaded[name] = kept
         self._table[name] = table
+        if name in self._pins:
+            tables = (self._table.get(pin, {}) for pin in self._pins)
+            self.engine.memory.pin({model.resident for selectors in tables for model in selectors.values()})
+
+    def _evict(self, key: ResidentKey) -> None:
+        """Forget every model of a backbone that has to leave; requests that hold one are still answered by it."""
+        with self._lock:
+            gone = [m for numbers in self._loaded.values() for m in numbers.values() if m.resident == key]
+            # A selector whose new version could not load may still name one that nothing else does.
+            gone += [m for table in self._table.values() for m in table.values() if m.resident == key]
+            for name in {model.name for model in gone}:
+                self._loaded[name] = {n: m for n, m in self._loaded[name].items() if m.resident != key}
+                self._table[name] = {s: m for s, m in self._table[name].items() if m.resident != key}
+            self._dormant |= {(model.name, model.number) for model in gone}
+        logger.info("evicted backbone %s with %d models", key.backbone[:19], len({m.number for m in gone}))
 
     def _row(self, version: Version) -> IndexRow:
         # Caller holds the lock.
@@ -307,6 +339,8 @@ class Repository:
             state, reason = "UNAVAILABLE", "unloaded; RepositoryModelLoad brings it back"
         elif version.number not in self._loaded.get(version.name, {}):
             state, reason = self._loader.state(version)
+            if state != "LOADING" and (version.name, version.number) in self._dormant:
+                reason = "not resident for want of memory; the next request for it loads it"
         if refused := self.licences.trouble(version):
             state, reason = "UNAVAILABLE", refused
         ruling = self.licences.ruling(version)

@@ -43,8 +43,8 @@ class Scheduler:
         self._recorder = Recorder()
 
     # ------------------------------------------------------------------------------------------ callers
-    def submit(self, ticket: Ticket) -> None:
-        """Queue a ticket; never blocks.
+    def submit(self, ticket: Ticket, *, wake: bool = True) -> None:
+        """Queue a ticket; never blocks. Without `wake`, the caller must call `wake` soon: an idle runner sleeps on.
 
         Raises `Exhausted` when the queue is full, `Unavailable` when draining, `DeadlineExceeded` when it is too
         late already or would be by the time it ran, `InvalidInput` for no rows or more rows than the queue holds.
@@ -76,8 +76,15 @@ class Scheduler:
             counters.queued += count
             ticket.queued(device.abandoned.append)
             device.inbox.append(ticket)
-            if device.idle:
+            if wake and device.idle:
                 device.wake.notify()
+
+    def wake(self) -> None:
+        """Let idle runners look at what was queued."""
+        with self._lock:
+            for device in self._devices.values():
+                if device.idle and device.inbox:
+                    device.wake.notify()
 
     def hold(self, rows: int) -> None:
         """Start no pass until `rows` rows wait, then go on as usual; 0 lets go at once. For tests."""

@@ -85,16 +85,18 @@ def _model_statistics(row: pb.ModelStatistics, model: ModelReport) -> None:
     row.inference_count = model.rows
     row.execution_count = model.passes
     answered = model.requests
+    # As the protocol has it: the queue's count includes hits, those of computing do not.
+    computed = answered - model.cache_hits
     row.inference_stats.CopyFrom(
         pb.InferStatistics(
             success=_duration(answered, model.success_ns),
             fail=_duration(model.failures, model.fail_ns),
             queue=_duration(answered, model.queue_ns),
-            compute_input=_duration(answered, model.input_ns),
-            compute_infer=_duration(answered, model.infer_ns),
-            compute_output=_duration(answered, model.output_ns),
-            cache_hit=_duration(0, 0),
-            cache_miss=_duration(0, 0),
+            compute_input=_duration(computed, model.input_ns),
+            compute_infer=_duration(computed, model.infer_ns),
+            compute_output=_duration(computed, model.output_ns),
+            cache_hit=_duration(model.cache_hits, model.cache_hit_ns),
+            cache_miss=_duration(model.cache_misses, model.cache_miss_ns),
         )
     )
     _batches(row, model.batches)
