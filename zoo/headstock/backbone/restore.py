@@ -52,13 +52,18 @@ class Restored:
 def restore(catalogue: Catalogue, host: PluginHost, digest: Digest, name: str) -> Restored:
     """Load the backbone with that digest, called `name` in messages; its weights are hashed again.
 
-    Raises `FailedPrecondition` where the stored files do not give back the very same weights, `NotFound` for an
-    unknown backbone and `PluginError` where its family's plugin is gone.
+    Raises `FailedPrecondition` for a variant and where the stored files do not give back the very same weights,
+    `NotFound` for an unknown backbone and `PluginError` where its family's plugin is gone.
     """
     from headstock.backbone.identity import weights_digest
 
     artefact = catalogue.artefact(digest)
     identity = BackboneIdentity.from_json(artefact.identity)
+    if identity.precision != "fp32":
+        raise FailedPrecondition(
+            f"backbone {name!r} has precision {identity.precision}: its graph runs, and only FP32 weights are trained",
+            fix="--strategy feature-extraction, or train the backbone that it was made from",
+        )
     family = host.family(identity.family)
     with tempfile.TemporaryDirectory(prefix="restore-", dir=_scratch(catalogue)) as folder:
         root = Path(folder)
