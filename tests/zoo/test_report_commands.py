@@ -62,7 +62,7 @@ def test_json_holds_every_part_of_the_assessment() -> None:
     report = json.loads(run("report", "fine", "--format", "json").stdout)
     names = {score["name"] for score in report["transfer"]["accuracies"]}
     assert names == {"majority class", "TF-IDF + logistic regression", "linear probe", "chosen strategy"}
-    assert report["transfer"]["not_measured"] == {"from scratch": "run the same recipe with --strategy scratch"}
+    assert report["transfer"]["over_probe"]["low"] <= 0 <= report["transfer"]["over_probe"]["high"]
     assert set(report["groups"]["of_model"]["accuracy"]) == {"north", "south"}
     assert [point["per_class"] for point in report["learning_curve"]] == [8, 16, 32, 64]
     assert report["slices"]["by"] == "characters"
@@ -118,6 +118,32 @@ def test_an_unknown_group_column_is_refused_before_training() -> None:
     error = run(*base, "--group-by", "sight").exception
     assert isinstance(error, InvalidInput)
     assert "did you mean 'site'?" in error.message
+
+
+def test_what_cannot_be_trained_from_scratch_is_said_with_its_command() -> None:
+    missing = json.loads(run("report", "fine", "--format", "json").stdout)["transfer"]["not_measured"]
+    assert missing["from scratch"].startswith("not run: there is no family 'toy'")
+    assert missing["from scratch"].endswith("headstock report fine --scratch --data t.csv")
+
+
+def test_the_price_names_every_way_to_share_and_measures_what_there_is() -> None:
+    price = json.loads(run("report", "fine", "--format", "json").stdout)["price"]
+    head, lora, private = price["rows"]
+    assert [row["kind"] for row in price["rows"]] == ["head only", "LoRA", "private copy"]
+    assert head["figure"]["value"] > 0.8
+    assert 0 < head["extra_bytes"] < private["extra_bytes"] - price["backbone_bytes"] + 1
+    assert head["row_ms"] > 0
+    for row in (lora, private):
+        assert (row["figure"], row["command"]) == (None, "headstock report fine --price --data t.csv")
+    text = run("report", "fine").stdout
+    assert "| LoRA | not trained | not trained | not trained | not trained |" in text
+
+
+def test_training_for_a_report_needs_the_data() -> None:
+    for option in ("--price", "--scratch"):
+        error = run("report", "fine", option).exception
+        assert isinstance(error, InvalidInput)
+        assert error.fix == "--data FILE"
 
 
 # ------------------------------------------------------------------------------------------------ diff

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
 from headstock.errors import FailedPrecondition, InvalidInput
+from headstock.hookspecs import Metric
+from headstock.metrics import wilson
 from headstock.records import Version
-from headstock.report.baselines import classical, probe, subsample
+from headstock.report.baselines import classical, subsample
 from headstock.report.calibration import calibration, expected_calibration_error, fit_temperature
 from headstock.report.features import cells
 from headstock.report.gate import check_promotion
 from headstock.report.groups import group_metrics
+from headstock.report.probe import probe
 from headstock.report.slices import slice_metrics
 from headstock.report.verdict import paired_gain
+
+
+def accuracy_of(right: np.ndarray) -> Callable[[np.ndarray], Metric]:
+    return lambda rows: wilson("accuracy", int(right[rows].sum()), int(rows.sum()))
 
 
 def hits(pattern: str) -> np.ndarray:
@@ -130,20 +139,20 @@ def test_groups_without_positives_take_no_part_in_the_odds() -> None:
 def test_the_text_baseline_learns_words() -> None:
     train = [f"{word} {i}" for i in range(20) for word in ("good", "bad")]
     labels = np.array([0, 1] * 20)
-    assert classical("text", train, labels, ["good x", "bad y"], 0).tolist() == [0, 1]
+    assert classical("text", "classification", train, labels, ["good x", "bad y"], 0).tolist() == [0, 1]
 
 
 def test_the_table_baseline_reads_numbers_words_and_gaps() -> None:
     rows = [f'{{"x": {i}, "kind": "{"u" if i % 2 else "v"}", "gap": null}}' for i in range(80)]
     labels = np.array([i % 2 for i in range(80)])
-    assert classical("table", rows, labels, [rows[3], rows[4]], 0).tolist() == [1, 0]
+    assert classical("table", "classification", rows, labels, [rows[3], rows[4]], 0).tolist() == [1, 0]
     first, second = cells(rows[:4], ['{"x": 1, "kind": "never seen"}'])
     assert first.shape == (4, 2)
     assert np.isnan(second[0]).tolist() == [True, False]
 
 
 def test_the_probe_answers_with_the_only_class_there_is() -> None:
-    assert probe(np.eye(3), np.array([2, 2, 2]), np.eye(3)[:1]).tolist() == [2]
+    assert probe("classification", np.eye(3), np.array([2, 2, 2]), np.eye(3)[:1], 0).tolist() == [2]
 
 
 def test_digits_zero_to_four_to_five_to_nine_is_negative_transfer() -> None:
@@ -160,8 +169,8 @@ def test_digits_zero_to_four_to_five_to_nine_is_negative_transfer() -> None:
     hidden = np.maximum(target @ source.coefs_[0] + source.intercepts_[0], 0)
     rows = subsample(labels, 5, 0)
     rest = np.setdiff1d(np.arange(len(labels)), rows)
-    plain = probe(target[rows], labels[rows], target[rest]) == labels[rest]
-    moved = probe(hidden[rows], labels[rows], hidden[rest]) == labels[rest]
+    plain = probe("classification", target[rows], labels[rows], target[rest], 0) == labels[rest]
+    moved = probe("classification", hidden[rows], labels[rows], hidden[rest], 0) == labels[rest]
     assert paired_gain(moved, plain).word == "negative"
 
 
@@ -175,12 +184,12 @@ def test_a_subsample_holds_as_many_rows_of_every_class_as_there_are() -> None:
 # ------------------------------------------------------------------------------------------------ slices
 def test_texts_are_sliced_by_length_and_every_row_is_in_one_slice() -> None:
     texts = ["x" * n for n in range(1, 41)]
-    found = slice_metrics("text", texts, np.array([len(t) <= 20 for t in texts]))
+    found = slice_metrics("text", texts, accuracy_of(np.array([len(t) <= 20 for t in texts])))
     assert found is not None
     assert sum(part["rows"] for part in found["slices"]) == 40
     assert [part["value"] for part in found["slices"]] == [1.0, 1.0, 0.0, 0.0]
 
 
 def test_inputs_that_are_all_alike_have_no_slices() -> None:
-    assert slice_metrics("text", ["ab", "cd"], np.array([True, False])) is None
-    assert slice_metrics("table", ["{}"], np.array([True])) is None
+    assert slice_metrics("text", ["ab", "cd"], accuracy_of(np.array([True, False]))) is None
+    assert slice_metrics("table", ["{}"], accuracy_of(np.array([True]))) is None

@@ -1,38 +1,51 @@
-"""The assessment of a trained classifier: comparisons, verdict, calibration, groups, curve and slices."""
+"""The assessment of a trained model: comparisons, verdict, price, calibration, groups, curve and slices."""
 
 from __future__ import annotations
 
 import resource
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from shlex import quote
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from headstock.digest import digest_json
-from headstock.errors import HeadstockError, InvalidInput
-from headstock.metrics import wilson
-from headstock.report import baselines
+from headstock.errors import HeadstockError, InvalidInput, Unsupported
+from headstock.hookspecs import Metric
+from headstock.report import baselines, scratch
 from headstock.report.calibration import calibration
-from headstock.report.groups import group_metrics
+from headstock.report.forms import form_of_run
+from headstock.report.groups import group_figures, group_metrics
+from headstock.report.price import company
+from headstock.report.probe import probe
+from headstock.report.scoring import SCORINGS, Scoring
+from headstock.report.sharing import price
 from headstock.report.slices import slice_metrics
-from headstock.report.verdict import best, paired_gain
+from headstock.report.transfer import CHOSEN, PROBE, SCRATCH, transfer, transfer_of_metrics
 
 if TYPE_CHECKING:
+    from headstock.catalogue import Catalogue
     from headstock.data.table import Table
     from headstock.finetune.prepare import Prepared
+    from headstock.finetune.publish import TrainedHead
     from headstock.finetune.training import Trained
+    from headstock.finetune.values import Values
+    from headstock.plugin_host import PluginHost
 
 Ints = npt.NDArray[np.int64]
+Array = npt.NDArray[Any]
 Depth = Literal["none", "quick", "full"]
 
 _MOST_ROWS = {"quick": 4_000, "full": 20_000}
+SCRATCH_SECONDS = {"quick": 10.0, "full": 120.0}
+"""CPU seconds that training from scratch may take, by depth; what would take longer is not run."""
 _MOST_KEPT = 20_000
 _MOST_GROUPS = 50
-CHOSEN, PROBE, MAJORITY = "chosen strategy", "linear probe", "majority class"
+_LOOKED_AT = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +56,8 @@ class Assessment:
     """`none` compares with nothing, so it has no verdict; `full` adds the learning curve and trains on more rows."""
     group_by: str | None = None
     """Column whose values are the groups."""
+    price: bool = True
+    """Measure what the model adds to a server; costs at most some seconds."""
 
     def check(self, table: Table) -> None:
         """Raise `InvalidInput` before anything costs time if `table` cannot be grouped as asked."""
@@ -56,82 +71,148 @@ class Assessment:
             )
 
 
-def assess(prepared: Prepared, trained: Trained, outputs: npt.NDArray[Any], asked: Assessment) -> dict[str, Any]:
-    """What the report says beyond metrics, as JSON values; `outputs` [validation rows, classes] are the model's.
+def assess(
+    catalogue: Catalogue,
+    host: PluginHost,
+    prepared: Prepared,
+    trained: Trained,
+    head: TrainedHead,
+    outputs: Values,
+    asked: Assessment,
+    core: Mapping[str, Any],
+    name: str,
+) -> dict[str, Any]:
+    """What the report of the run for `name` says beyond its `core`, as JSON values.
 
-    Heads that do not put rows into classes get their cost only, and `transfer` is None.
+    `outputs` [validation rows, ...] are the model's. For heads whose answers no baseline gives, `transfer` holds no
+    verdict and says why.
     """
     report: dict[str, Any] = {"depth": asked.depth, "transfer": None, "peak_memory_bytes": _peak_memory()}
-    if asked.depth == "none" or prepared.head_type.task != "classification" or not len(outputs):
+    if asked.depth == "none" or not len(prepared.split.validation):
         return report
-    return report | _Run(prepared, trained, asked).report(outputs)
+    return report | _Run(catalogue, host, prepared, trained, asked).report(outputs, head, core, name)
 
 
 class _Run:
     """One assessment: rows that the comparisons train on, and their answers on the validation rows."""
 
-    def __init__(self, prepared: Prepared, trained: Trained, asked: Assessment) -> None:
+    def __init__(
+        self, catalogue: Catalogue, host: PluginHost, prepared: Prepared, trained: Trained, asked: Assessment
+    ) -> None:
+        self.catalogue, self.host = catalogue, host
         self.prepared, self.trained, self.asked = prepared, trained, asked
-        self.kind, self.seed = prepared.backbone.spec.kind, prepared.recipe.seed
-        self.train = prepared.train.values.astype(np.int64)
-        self.truth = prepared.validation.values.astype(np.int64)
+        self.kind, self.task, self.seed = prepared.backbone.spec.kind, prepared.head_type.task, prepared.recipe.seed
+        self.scoring: Scoring | None = SCORINGS.get(self.task)
+        self.train, self.truth = (part.values for part in (prepared.train, prepared.validation))
         most, rows = _MOST_ROWS[asked.depth], len(self.train)
         # One permutation, so that comparisons see the same rows and a second run the same ones again.
         chosen = np.random.default_rng(self.seed).permutation(rows)[:most]
         self.rows: Ints = np.sort(chosen).astype(np.int64)
+        self.missing: dict[str, str] = {}
+        self.seconds: dict[str, float] = {}
+        self.from_scratch: dict[str, Any] | None = None
 
-    def report(self, outputs: npt.NDArray[Any]) -> dict[str, Any]:
+    def report(self, outputs: Values, head: TrainedHead, core: Mapping[str, Any], name: str) -> dict[str, Any]:
         """All parts."""
         began = time.perf_counter()
-        answers, missing, seconds = self._compare(outputs)
-        ours, split = answers[CHOSEN], self.prepared.split
-        validation = self._raw(split.validation)
-        kept = len(ours) <= _MOST_KEPT
-        return {
-            "transfer": self._transfer(answers, missing, seconds),
-            "calibration": calibration(outputs, self.truth, self.seed),
-            "groups": self._groups(answers),
-            "learning_curve": self._curve() if self.asked.depth == "full" else None,
-            "slices": slice_metrics(self.kind, validation, ours == self.truth) if validation else None,
-            "validation": {
-                "rows": digest_json([self.prepared.dataset.samples[row] for row in split.validation]),
-                "answers": ours.tolist() if kept else None,
-            },
-            "report_seconds": round(time.perf_counter() - began, 3),
+        split = self.prepared.split
+        validation = {"rows": digest_json([self.prepared.dataset.samples[row] for row in split.validation])}
+        parts = (
+            self._by_metric(core, name) if self.scoring is None else self._by_row(self.scoring, _flat(outputs), name)
+        )
+        parts["validation"] = {"answers": None, **parts.get("validation", {}), **validation}
+        if self.asked.price:
+            parts["price"] = self._price(head, {**core, **parts}, name)
+        return parts | {"report_seconds": round(time.perf_counter() - began, 3)}
+
+    def _by_row(self, scoring: Scoring, outputs: Array, name: str) -> dict[str, Any]:
+        """What is known where every row has one answer that is right or wrong, or near or far."""
+        answers: dict[str, Array] = {scoring.guess: scoring.guessed(self.train, len(self.truth))}
+        ours = answers[CHOSEN] = scoring.answers(outputs)
+        for model, measure in self._measurements(scoring, name).items():
+            self._measured(model, measure, answers)
+        compared = transfer(scoring, answers, self.truth, self.seed, self.seconds)
+        parts: dict[str, Any] = {
+            "transfer": self._told(compared),
+            "validation": {"answers": ours.tolist() if len(ours) <= _MOST_KEPT else None},
+        }
+        validation = self._raw(self.prepared.split.validation)
+        classes = self.task == "classification"
+        return parts | {
+            "calibration": calibration(outputs, self.truth, self.seed) if classes else None,
+            "groups": self._groups(scoring, answers),
+            "learning_curve": self._curve(scoring) if self.asked.depth == "full" else None,
+            "slices": slice_metrics(self.kind, validation, self._score(scoring, ours)),
         }
 
-    def _compare(self, outputs: npt.NDArray[Any]) -> tuple[dict[str, Ints], dict[str, str], dict[str, float]]:
-        guess = int(np.argmax(np.bincount(self.train)))
-        answers = {MAJORITY: np.full(len(self.truth), guess, np.int64)}
-        missing: dict[str, str] = {}
-        seconds: dict[str, float] = {}
-        for name, measure in self._measurements().items():
-            began = time.perf_counter()
-            try:
-                answers[name] = measure()
-            except ModuleNotFoundError as error:
-                missing[name] = f"{error.name} is not installed"
-            except HeadstockError as error:
-                missing[name] = error.message
-            else:
-                seconds[name] = round(time.perf_counter() - began, 3)
-        if self.prepared.recipe.strategy.initial != "random":
-            missing["from scratch"] = "run the same recipe with --strategy scratch"
-        answers[CHOSEN] = outputs.argmax(axis=-1).astype(np.int64)
-        return answers, missing, seconds
+    def _score(self, scoring: Scoring, answers: Array) -> Callable[[npt.NDArray[np.bool_]], Metric]:
+        return lambda rows: scoring.score(answers[rows], self.truth[rows], self.seed)
 
-    def _measurements(self) -> dict[str, Callable[[], Ints]]:
-        return {baselines.NAMES.get(self.kind, "classical baseline"): self._classical, PROBE: self._probe}
+    def _by_metric(self, core: Mapping[str, Any], name: str) -> dict[str, Any]:
+        """What is known of answers of many parts: the head type's own figure, of this model and of one from scratch."""
+        head_type, figure = self.prepared.head_type, self.prepared.head_type.primary_metric
+        scores = {CHOSEN: next(Metric(**metric) for metric in core["metrics"] if metric["name"] == figure)}
 
-    def _classical(self) -> Ints:
+        def scratched() -> Metric:
+            found = head_type.metrics(self._scratch(name), self.prepared.validation, self.seed)
+            return next(metric for metric in found if metric.name == figure)
+
+        if self._is_scratch:
+            return {"transfer": None, "transfer_missing": {"verdict": "this model is the one from scratch"}}
+        self._measured(SCRATCH, scratched, scores)
+        if SCRATCH not in scores:
+            return {"transfer": None, "transfer_missing": self.missing}
+        return {"transfer": self._told(transfer_of_metrics(figure, scores, self.seconds))}
+
+    def _measured(self, model: str, measure: Callable[[], Any], found: dict[str, Any]) -> None:
+        began = time.perf_counter()
+        try:
+            found[model] = measure()
+        except ModuleNotFoundError as error:
+            self.missing[model] = f"{error.name} is not installed"
+        except HeadstockError as error:
+            self.missing[model] = error.message
+        else:
+            self.seconds[model] = round(time.perf_counter() - began, 3)
+
+    def _measurements(self, scoring: Scoring, name: str) -> dict[str, Callable[[], Array]]:
+        found: dict[str, Callable[[], Array]] = {
+            baselines.name_of(self.kind, self.task): self._classical,
+            PROBE: self._probe,
+        }
+        if self.kind == "table":
+            found[baselines.LINEAR] = lambda: self._classical(baselines.linear)
+        if self._is_scratch:
+            return found
+        return {**found, SCRATCH: lambda: scoring.answers(_flat(self._scratch(name)))}
+
+    @property
+    def _is_scratch(self) -> bool:
+        return self.prepared.recipe.strategy.initial == "random"
+
+    def _classical(self, model: Callable[..., Array] | None = None) -> Array:
         split = self.prepared.split
         train = self._raw([split.train[row] for row in self.rows])
-        return baselines.classical(self.kind, train, self.train[self.rows], self._raw(split.validation), self.seed)
+        targets, validation = self.train[self.rows], self._raw(split.validation)
+        if model is not None:
+            return model(self.task, train, targets, validation, self.seed)
+        return baselines.classical(self.kind, self.task, train, targets, validation, self.seed)
 
-    def _probe(self, rows: Ints | None = None) -> Ints:
+    def _probe(self, rows: Ints | None = None) -> Array:
         rows = self.rows if rows is None else rows
         train, validation = np.asarray(self.trained.probe_train), np.asarray(self.trained.probe_validation)
-        return baselines.probe(train[rows], self.train[rows], validation)
+        return probe(self.task, train[rows], self.train[rows], validation, self.seed)
+
+    def _scratch(self, name: str) -> Values:
+        budget = SCRATCH_SECONDS[self.asked.depth]
+        command = f"headstock report {name} --scratch --data {quote(self.prepared.table.name)}"
+        rows = self.rows.tolist()
+        try:
+            scratch.check_budget(self.prepared, len(rows), budget)
+            found, self.from_scratch = scratch.outputs(self.catalogue, self.host, self.prepared, rows, budget)
+        except HeadstockError as error:
+            raise Unsupported(f"not run: {error.message}; {command}") from error
+        return found
 
     def _raw(self, rows: Sequence[int]) -> list[Any]:
         """The first raw input of rows, read in blocks as the data set asks for."""
@@ -140,65 +221,67 @@ class _Run:
             found += inputs.read(rows[start : start + inputs.block])[0]
         return found
 
-    def _transfer(self, answers: dict[str, Ints], missing: dict[str, str], seconds: dict[str, float]) -> dict[str, Any]:
-        hits = {name: values == self.truth for name, values in answers.items()}
-        # A probe and the chosen strategy saw the source; the others learned from the target data alone.
-        target_only = {name: hit for name, hit in hits.items() if name not in (CHOSEN, PROBE)}
-        against = best(target_only)
-        gain = paired_gain(hits[CHOSEN], target_only[against])
-        scores = [
-            {
-                **asdict(wilson("accuracy", int(hit.sum()), len(hit))),
-                "name": name,
-                "target_only": name in target_only,
-                "seconds": seconds.get(name),
-            }
-            for name, hit in hits.items()
-        ]
-        complete = any(name != MAJORITY for name in target_only)
-        return {
-            # Beating a guess says nothing of transfer; losing to it does.
-            "verdict": gain.word if complete or gain.word == "negative" else "not measured",
-            "gain": gain.value,
-            "low": gain.low,
-            "high": gain.high,
-            "method": "Bonett-Price",
-            "against": against,
-            "accuracies": scores,
-            "not_measured": missing,
+    def _told(self, compared: dict[str, Any]) -> dict[str, Any]:
+        return compared | {
+            "not_measured": self.missing,
+            "scratch": self.from_scratch,
             "baseline_rows": len(self.rows),
             "training_rows": len(self.train),
         }
 
-    def _groups(self, answers: dict[str, Ints]) -> dict[str, Any] | None:
+    def _price(self, head: TrainedHead, report: Mapping[str, Any], name: str) -> dict[str, Any]:
+        from headstock.finetune.reading import preprocessed
+
+        backbone, split = self.prepared.backbone, self.prepared.split
+        rows = preprocessed(
+            backbone.open_preprocessor(),
+            self.prepared.head_type.reads,
+            self.prepared.dataset.inputs,
+            split.validation[:_LOOKED_AT],
+        )
+        own = form_of_run(self.catalogue, backbone, self.prepared.recipe.head.tap, self.trained, head)
+        return price(self.catalogue, report, backbone, company(backbone, rows), own, name)
+
+    def _groups(self, scoring: Scoring, answers: dict[str, Array]) -> dict[str, Any] | None:
         column = self.asked.group_by
         if column is None:
             return None
         cells = self.prepared.table.column(column, "--group-by")
         groups = [_group(cells[row]) for row in self.prepared.split.validation]
-        base = PROBE if PROBE in answers else MAJORITY
+        base = PROBE if PROBE in answers else scoring.guess
         labels = self.prepared.targets.labels
-        return {
-            "column": column,
-            "base": base,
-            "of_base": group_metrics(groups, answers[base], self.truth, labels),
-            "of_model": group_metrics(groups, answers[CHOSEN], self.truth, labels),
+        parts = {
+            part: group_metrics(groups, answers[who], self.truth, labels)
+            if self.task == "classification"
+            else group_figures(groups, self._score(scoring, answers[who]))
+            for part, who in (("of_base", base), ("of_model", CHOSEN))
         }
+        return {"column": column, "figure": scoring.figure, "base": base, **parts}
 
-    def _curve(self) -> list[dict[str, Any]] | None:
-        counts = np.bincount(self.train)
-        points, most = [], int(counts.max())
-        for size in baselines.CURVE:
+    def _drawn(self, size: int) -> Ints:
+        return np.sort(np.random.default_rng(self.seed).permutation(self.rows)[:size])
+
+    def _curve(self, scoring: Scoring) -> list[dict[str, Any]] | None:
+        """Of a linear probe, at so many rows per class, or rows where there are no classes."""
+        classes = self.task == "classification"
+        most = int(np.bincount(self.train).max()) if classes else len(self.rows)
+        points = []
+        for size in baselines.CURVE if classes else baselines.CURVE_ROWS:
             if size > most:
                 break
-            rows = baselines.subsample(self.train, size, self.seed)
+            rows = baselines.subsample(self.train, size, self.seed) if classes else self._drawn(size)
             try:
-                right = self._probe(rows) == self.truth
+                score = scoring.score(self._probe(rows), self.truth, self.seed)
             except ModuleNotFoundError:
                 return None
-            score = asdict(wilson("accuracy", int(right.sum()), len(right)))
-            points.append({"per_class": size, "rows": len(rows), **score})
+            points.append({"per_class": size if classes else None, "rows": len(rows), **asdict(score)})
         return points
+
+
+def _flat(outputs: Values) -> Array:
+    from headstock.finetune.values import flat
+
+    return flat(outputs)
 
 
 def _group(cell: Any) -> str:

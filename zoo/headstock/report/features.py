@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from headstock.data.cells import is_empty
+
 Floats = npt.NDArray[np.float64]
 
 _SIDE = 16
@@ -55,7 +57,8 @@ def cells(train: Sequence[str], validation: Sequence[str]) -> tuple[Floats, Floa
     for row in read[0]:
         for name in columns:
             value = row.get(name)
-            if value is not None and _number(value) is None:
+            # A gap in a column of numbers is a missing number, not a category that makes one of them all.
+            if not is_empty(value) and _number(value) is None:
                 codes[name].setdefault(str(value), len(codes[name]))
     first, second = (
         np.array([[_cell(row.get(name), codes[name]) for name in columns] for row in part], np.float64).reshape(
@@ -68,7 +71,7 @@ def cells(train: Sequence[str], validation: Sequence[str]) -> tuple[Floats, Floa
 
 
 def _cell(value: Any, codes: dict[str, int]) -> float:
-    if value is None:
+    if is_empty(value):
         return float("nan")
     number = _number(value) if not codes else None
     return number if number is not None else float(codes.get(str(value), float("nan")))

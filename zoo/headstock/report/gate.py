@@ -29,8 +29,9 @@ def check_promotion(version: Version, *, force: bool = False, reason: str = "") 
     if not isinstance(found, Mapping) or found.get("verdict") != "negative":
         return reason
     if not force:
+        figure = found.get("figure", "accuracy")
         raise FailedPrecondition(
-            f"{str(version)!r} has negative transfer: its accuracy is {-found['gain']:.3f} below that of "
+            f"{str(version)!r} has negative transfer: its {figure} is {-found['gain']:.3f} below that of "
             f"{found['against']}, which learned from the target data alone "
             f"(95 % interval {found['low']:.3f} to {found['high']:.3f})",
             fix=f"headstock promote {version} --force --reason TEXT",

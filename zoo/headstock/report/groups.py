@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from headstock.hookspecs import Metric
 from headstock.metrics import wilson
 
 Ints = npt.NDArray[np.int64]
@@ -37,6 +38,16 @@ def group_metrics(groups: Sequence[str], predicted: Ints, truth: Ints, labels: S
             for index, label in enumerate(labels)
         },
     }
+
+
+def group_figures(groups: Sequence[str], score: Callable[[npt.NDArray[np.bool_]], Metric]) -> dict[str, Any]:
+    """The same layout for heads without classes: `score` of each group's rows, and the gap of the figure."""
+    column = np.array(groups)
+    found = {
+        name: {**asdict(score(column == name)), "rows": int((column == name).sum())} for name in sorted(set(groups))
+    }
+    known: dict[str, dict[str, Any] | None] = dict(found)
+    return {"groups": list(found), "accuracy": found, "accuracy_gap": _gap(known), "classes": {}}
 
 
 def _class_rates(

@@ -43,7 +43,7 @@ def markdown(version: Version, report: Mapping[str, Any]) -> str:
 
 
 def plot(bars: Sequence[Bar]) -> str:
-    """Points with their intervals on an axis from 0 to 1, as SVG."""
+    """Points with their intervals on an axis from 0 to 1, as SVG; what lies outside is drawn at the edge."""
     height = _LINE * (len(bars) + 1)
     lines = [
         f'<svg xmlns="http://www.w3.org/2000/svg" role="img" width="{_LABEL + _PLOT + 40}" height="{height}" '

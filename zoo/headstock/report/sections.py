@@ -33,10 +33,12 @@ class Section:
 
 
 def sections(version: Version, report: Mapping[str, Any]) -> list[Section]:
-    """All sections that this report has figures for. Heads without training have few."""
+    """All sections that this report has figures for, and one that says what it has none of and why."""
     found = [_summary(report)]
     for key, make in (
         ("transfer", _transfer),
+        ("price", price_section),
+        ("forgetting", _forgetting),
         ("groups", _groups),
         ("calibration", _calibration),
         ("confusion", _confusion),
@@ -48,8 +50,32 @@ def sections(version: Version, report: Mapping[str, Any]) -> list[Section]:
     if "seconds" in report:
         found.append(_cost(report))
     if "data" in report and "recipe" in report:
+        if absent := list(_absent(report)):
+            found.append(Section("Not in this report", absent))
         found.append(Section("Reproduce", command=reproduce_command(version, report)))
     return found
+
+
+def _absent(report: Mapping[str, Any]) -> Iterator[str]:
+    """What a reader may look for and not find, each with its reason."""
+    if report.get("depth") == "none":
+        yield "Verdict, price, calibration, groups, curve and slices: the run was told --report none."
+        return
+    if not report.get("transfer"):
+        why = "; ".join(f"{name}: {why}" for name, why in (report.get("transfer_missing") or {}).items())
+        yield f"Verdict: {why or 'nothing to compare this head with'}."
+    classes = report.get("task") == "classification"
+    compared = bool(report.get("transfer")) and "scratch" in report["transfer"]
+    if not report.get("price"):
+        yield "Price of sharing: made before it was part of a report; headstock report NAME --price measures it."
+    if not report.get("groups"):
+        yield "Groups: headstock fine-tune --group-by COLUMN."
+    if not report.get("calibration"):
+        yield "Calibration: " + ("fewer than 4 validation rows." if classes else "for heads that choose one class.")
+    if not report.get("learning_curve"):
+        yield "Learning curve: headstock fine-tune --report full." if compared else "Learning curve: no linear probe."
+    if not report.get("slices"):
+        yield "Slices: the validation rows are all alike in what is sliced by."
 
 
 def _summary(report: Mapping[str, Any]) -> Section:
@@ -65,25 +91,83 @@ def _summary(report: Mapping[str, Any]) -> Section:
 
 
 def _transfer(transfer: Mapping[str, Any]) -> Section:
+    figure = transfer.get("figure", "accuracy")
     scores = sorted(transfer["accuracies"], key=lambda score: -score["value"])
     text = [
-        f"Verdict: {transfer['verdict']}. The chosen strategy is {transfer['gain']:+.3f} "
-        f"[{transfer['low']:.3f}, {transfer['high']:.3f}] against {transfer['against']}, the best of those that "
-        "learned from the target data alone (paired, 95 %)."
+        f"Verdict: {_WORDS[transfer['verdict']]}. The {figure} of the chosen strategy is {_signed(transfer)} against "
+        f"{transfer['against']}, the best of those that learned from the target data alone (95 %, "
+        f"{transfer['method']})."
     ]
+    if probed := transfer.get("over_probe"):
+        text.append(f"Over a linear probe of the same backbone it is {_signed(probed)}.")
     if transfer["baseline_rows"] < transfer["training_rows"]:
         text.append(
             f"Comparisons were trained on {transfer['baseline_rows']} of {transfer['training_rows']} training rows."
         )
+    if done := transfer.get("scratch"):
+        text.append(
+            f"From scratch: the same architecture from random weights, {done['epochs']} epochs on {done['rows']} rows "
+            f"at rate {done['rate']:g}, best epoch {done['best_epoch']}."
+        )
     text += [f"Not measured: {name} ({why})." for name, why in transfer["not_measured"].items()]
     rows = [[s["name"], _figure(s), "-" if s["seconds"] is None else f"{s['seconds']:.2f}"] for s in scores]
-    return Section("Transfer", text, ("model", "accuracy", "seconds"), rows, [_bar(s["name"], s) for s in scores])
+    # A figure below 0, as R2 can be, has no place on the axis; the table has it.
+    return Section("Transfer", text, ("model", figure, "seconds"), rows, [_bar(s["name"], s) for s in scores])
+
+
+_WORDS = {
+    "positive": "positive, transfer helped",
+    "negative": "negative, transfer hurt; it is not promoted unless forced",
+    "none": "none, the interval of the gain holds zero",
+    "not measured": "not measured",
+}
+
+
+def _signed(found: Mapping[str, Any]) -> str:
+    return f"{found['gain']:+.3f} [{found['low']:+.3f}, {found['high']:+.3f}]"
+
+
+def price_section(price: Mapping[str, Any]) -> Section:
+    """What each way to share costs a server that has the backbone already."""
+    rows, commands = [], []
+    for row in price["rows"]:
+        figure = f"{_figure(row['figure'])} ({row['model']})" if row["figure"] else "not trained"
+        cost = ["not trained"] * 3
+        if row["extra_bytes"] is not None:
+            cost = [f"{row['extra_bytes'] / 1e6:.3f}", f"{row['row_ms']:.3f}", f"{row['extra_row_ms']:+.3f}"]
+        rows.append([row["kind"], figure, *cost])
+        commands += [row["command"]] if row["command"] else []
+    text = [
+        f"On top of the backbone's {price['backbone_bytes'] / 1e6:.1f} MB, which is loaded once. CPU time of one row "
+        f"on this machine with one thread: head and adapter in a pass of {price['batch']} rows that other models "
+        "share, a private copy alone, as its rows share a pass only with each other."
+    ]
+    text += [
+        f"The {row['kind']} run kept an epoch in which only the head had moved, so it is served as a head."
+        for row in price["rows"]
+        if row["figure"] and row["served_as"] != row["kind"]
+    ]
+    if commands:
+        text.append("The command trains what is not trained, as versions of their own, and measures all again.")
+    headers = ("served as", price["metric"], "extra MB", "ms per row", "extra ms per row")
+    return Section("Price of sharing", text, headers, rows, command=commands[0] if commands else "")
+
+
+def _forgetting(found: Mapping[str, Any]) -> Section:
+    rows = [[name.replace("_", " "), _plain(value)] for name, value in found.items()]
+    return Section("Forgetting against the parent", (), ("", ""), rows)
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, Mapping) and {"value", "low", "high"} <= set(value):
+        return _figure(value)
+    return f"{value:.3f}" if isinstance(value, float) else str(value)
 
 
 def _groups(groups: Mapping[str, Any]) -> Section:
     rows = []
     for who, found in ((groups["base"], groups["of_base"]), ("this model", groups["of_model"])):
-        rows.append([who, "accuracy", _gap(found["accuracy_gap"])])
+        rows.append([who, groups.get("figure", "accuracy"), _gap(found["accuracy_gap"])])
         for label, rates in found["classes"].items():
             rows += [
                 [who, f"{name} of {label}", _gap(rates[key])]
@@ -120,16 +204,21 @@ def _confusion(found: Mapping[str, Any]) -> Section:
 
 
 def _curve(points: Sequence[Mapping[str, Any]]) -> Section:
-    rows = [[str(point["per_class"]), str(point["rows"]), _figure(point)] for point in points]
-    bars = [_bar(f"{point['per_class']} per class", point) for point in points]
-    return Section("Learning curve", ["Of a linear probe."], ("rows per class", "rows", "accuracy"), rows, bars)
+    rows = [[str(point["per_class"] or "-"), str(point["rows"]), _figure(point)] for point in points]
+    bars = [
+        _bar(f"{point['per_class']} per class" if point["per_class"] else f"{point['rows']} rows", point)
+        for point in points
+    ]
+    text = ["Of a linear probe: where it still rises at the end, more rows will help."]
+    return Section("Learning curve", text, ("rows per class", "rows", points[0]["name"]), rows, bars)
 
 
 def _slices(found: Mapping[str, Any]) -> Section:
     names = [f"{part['from']:.3g} to {part['to']:.3g}" for part in found["slices"]]
     rows = [[name, str(p["rows"]), _figure(p)] for name, p in zip(names, found["slices"], strict=True)]
     bars = [_bar(name, part) for name, part in zip(names, found["slices"], strict=True)]
-    return Section(f"Slices by {found['by']}", (), (found["by"], "rows", "accuracy"), rows, bars)
+    figure = found["slices"][0]["name"]
+    return Section(f"Slices by {found['by']}", (), (found["by"], "rows", figure), rows, bars)
 
 
 def _cost(report: Mapping[str, Any]) -> Section:

@@ -1,20 +1,25 @@
-"""Slices: accuracy of short and long texts, dark and bright images, brief and lengthy recordings."""
+"""Slices: the figure of short and long texts, dark and bright images, brief and long recordings, gappy table rows."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+import json
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from headstock.metrics import wilson
+from headstock.data.cells import is_empty
+from headstock.hookspecs import Metric
+
+Bools = npt.NDArray[np.bool_]
 
 
-def slice_metrics(kind: str, inputs: Sequence[Any], right: npt.NDArray[np.bool_]) -> dict[str, Any] | None:
-    """Accuracy over quartiles of what inputs of this kind have: characters, brightness or seconds; [n] rows.
+def slice_metrics(kind: str, inputs: Sequence[Any], score: Callable[[Bools], Metric]) -> dict[str, Any] | None:
+    """`score` of the rows [n] in each quartile of what inputs of this kind have: characters, brightness, seconds, or
+    empty cells.
 
     None where they have none of these, and where all rows are alike.
     """
@@ -29,8 +34,10 @@ def slice_metrics(kind: str, inputs: Sequence[Any], right: npt.NDArray[np.bool_]
     parts = []
     for index in range(len(edges) - 1):
         rows = place == index
-        score = asdict(wilson("accuracy", int(right[rows].sum()), int(rows.sum())))
-        parts.append({"from": float(edges[index]), "to": float(edges[index + 1]), "rows": int(rows.sum()), **score})
+        # Most rows may have the smallest value, and then a quartile may be empty.
+        if rows.any():
+            part = {"from": float(edges[index]), "to": float(edges[index + 1]), "rows": int(rows.sum())}
+            parts.append({**part, **asdict(score(rows))})
     return {"by": by, "slices": parts}
 
 
@@ -41,6 +48,8 @@ def _measure(kind: str, inputs: Sequence[Any]) -> tuple[str, npt.NDArray[np.floa
         from headstock.report.features import pixels
 
         return "brightness", pixels(inputs).mean(axis=1)
+    if kind == "table":
+        return "empty cells", np.array([sum(map(is_empty, json.loads(row).values())) for row in inputs], np.float64)
     if kind in ("waveform", "mfcc"):
         return "seconds", np.array([_seconds(data) for data in inputs])
     return None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from headstock.errors import InvalidInput
+from headstock.hookspecs import Metric
 
 Word = Literal["positive", "none", "negative"]
 Hits = npt.NDArray[np.bool_]
@@ -19,7 +20,7 @@ _Z = 1.959963984540054
 
 @dataclass(frozen=True, slots=True)
 class Gain:
-    """A difference of two accuracies on the same rows, with its 95 % interval."""
+    """A difference of two figures on the same rows, with its 95 % interval."""
 
     value: float
     low: float
@@ -47,6 +48,13 @@ def paired_gain(ours: Hits, theirs: Hits) -> Gain:
     return Gain(value, max(-1.0, min(value, p - q - half)), min(1.0, max(value, p - q + half)))
 
 
-def best(hits: Mapping[str, Hits]) -> str:
-    """The name with most hits, the first of those that tie."""
-    return max(hits, key=lambda name: int(hits[name].sum()))
+def unpaired_gain(ours: Metric, theirs: Metric) -> Gain:
+    """Difference of two figures of which only the intervals are known.
+
+    The interval is that of Zou and Donner, Statistics in Medicine 27 (2008), MOVER, for figures of different rows. Of
+    the same rows it is too wide rather than too narrow, as what is hard for one model is mostly hard for the other.
+    """
+    value = ours.value - theirs.value
+    low = value - math.hypot(ours.value - ours.low, theirs.high - theirs.value)
+    high = value + math.hypot(ours.high - ours.value, theirs.value - theirs.low)
+    return Gain(value, low, high)
