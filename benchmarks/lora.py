@@ -1,7 +1,8 @@
 """Adapters of rank 8 on MiniLM against none: served rates with 0, 1, 8 and 64 adapters, queries and values changed.
 
 Each number of adapters is a server of its own on core 0; windows of load alternate between them. The rate without any
-adapter is the baseline.
+adapter is the baseline. Two ratios are given, as medians of the rounds: answers per CPU second of the server, which
+other processes disturb little and which is held against the target, and answers per second by the clock.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from headstock.names import Reference
 from headstock.plugin_host import open_host
 from headstock.records import Edge, HeadIdentity, ModelIdentity, Publication, artefact_of
 
-LENGTH, ROUNDS, RANK, COUNTS, SECONDS = 32, 4, 8, (0, 1, 8, 64), 3.0
+LENGTH, ROUNDS, RANK, COUNTS, SECONDS = 32, 5, 8, (0, 1, 8, 64), 2.5
 
 
 def add_adapted(home: Path, count: int, classes: int = 10) -> list[str]:
@@ -70,24 +71,36 @@ def main() -> int:
         for count, server in servers.items():
             closed_loop(server.address, requests[count], 32, 1.0)
         loads = {count: [] for count in COUNTS}  # type: ignore[var-annotated]
+        paid = {count: [] for count in COUNTS}  # type: ignore[var-annotated]
         for _ in range(ROUNDS):
             for count, server in servers.items():
-                loads[count].append(closed_loop(server.address, requests[count], 32, SECONDS))
+                before = server.cpu_seconds()
+                load = closed_loop(server.address, requests[count], 32, SECONDS)
+                loads[count].append(load)
+                paid[count].append(load.answers / (server.cpu_seconds() - before))
         memory = {count: server.pss_mb() for count, server in servers.items()}
     if errors := sum(load.errors for group in loads.values() for load in group):
         raise SystemExit(f"{errors} requests failed")
-    rate = {c: median([load.rate for load in loads[c]]) for c in COUNTS}
-    ratio = {c: median([m.rate / o.rate for o, m in zip(loads[0], loads[c], strict=True)]) for c in COUNTS}
+    rate = {c: median(paid[c]) for c in COUNTS}
+    by_cpu = {c: median([mine / none for none, mine in zip(paid[0], paid[c], strict=True)]) for c in COUNTS}
+    by_clock = {c: median([m.rate / o.rate for o, m in zip(loads[0], loads[c], strict=True)]) for c in COUNTS}
+    p50 = {c: median([load.p50_ms for load in loads[c]]) for c in COUNTS}
     report(
         f"adapters of rank {RANK} on MiniLM, {LENGTH} tokens, 32 callers",
-        ["adapters", "req/s", "/ none", "p50 ms", "resident MB"],
+        ["adapters", "answers / CPU s", "/ none", "by the clock", "p50 ms", "resident MB"],
         [
-            [c, f"{rate[c]:.1f}", f"{ratio[c]:.3f}", f"{median([x.p50_ms for x in loads[c]]):.1f}", f"{memory[c]:.0f}"]
+            [c, f"{rate[c]:.1f}", f"{by_cpu[c]:.3f}", f"{by_clock[c]:.3f}", f"{p50[c]:.1f}", f"{memory[c]:.0f}"]
             for c in COUNTS
         ],
-        {"rate": rate, "ratio": ratio, "memory_mb": memory},
+        {
+            "answers_per_cpu_second": rate,
+            "ratio_by_cpu_time": by_cpu,
+            "ratio_by_the_clock": by_clock,
+            "rounds_by_cpu_time": paid,
+            "memory_mb": memory,
+        },
     )
-    return 0 if verdict("64 adapters / none", ratio[64], 0.88) else 1
+    return 0 if verdict("64 adapters / none, by CPU time", by_cpu[64], 0.88) else 1
 
 
 if __name__ == "__main__":

@@ -257,8 +257,8 @@ def test_a_saved_data_set_cannot_name_files_outside_its_folder(tmp_path: Path) -
 def test_tags_of_a_saved_data_set_are_spelt_out(tmp_path: Path) -> None:
     """Lists of class numbers, as named entity sets have them."""
     features = {"ner_tags": {"_type": "List", "feature": {"_type": "ClassLabel", "names": ["O", "B-PER"]}}}
-    save(tmp_path / "ner", {"tokens": [["Ada", "spoke"]], "ner_tags": [[1, 0]]}, features)
+    save(tmp_path / "ner", {"tokens": [["Ada", "spoke"], ["Rain"]], "ner_tags": [[1, 0], [0]]}, features)
     table = read_table(tmp_path / "ner")
-    assert list(table.columns["ner_tags"]) == [["B-PER", "O"]]
+    assert list(table.columns["ner_tags"]) == [["B-PER", "O"], ["O"]]
     dataset = read_dataset(table, {"text": "tokens", "spans": "ner_tags"}, ["text"], ["spans"])
     assert dataset.inputs.read([0]) == (["Ada spoke"],)

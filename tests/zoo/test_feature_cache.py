@@ -16,7 +16,7 @@ import pytest
 from headstock.catalogue import Catalogue
 from headstock.data.inputs import RawInputs
 from headstock.digest import Digest, digest_bytes
-from headstock.errors import FailedPrecondition, InvalidInput, NotFound
+from headstock.errors import InvalidInput, NotFound
 from headstock.finetune.feature_cache import FeatureCache, Known
 from headstock.finetune.features import FeatureExtractor, FeatureSet
 from headstock.servable import ServableBackbone, load_backbone
@@ -215,7 +215,7 @@ def test_an_unknown_tap_names_those_that_exist(backbone: ServableBackbone) -> No
 
 
 def test_features_that_are_no_numbers_are_refused_and_not_cached(tmp_path: Path, backbone: ServableBackbone) -> None:
-    with pytest.raises(FailedPrecondition, match="NaN"):
+    with pytest.raises(InvalidInput, match=f"begins '{POISON}'.* NaN"):
         run(backbone, cache_of(tmp_path, backbone), ["great", POISON])
     assert shards(cache_of(tmp_path, backbone)) == []
 

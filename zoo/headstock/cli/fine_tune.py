@@ -11,14 +11,16 @@ import click
 from click.core import ParameterSource
 
 from headstock.cli.column_options import told_columns
+from headstock.cli.continued_lines import continued_lines
 from headstock.cli.output import format_option
-from headstock.cli.recipe_options import DECIDED, plan, read_recipe, recipe_options
+from headstock.cli.recipe_options import DECIDED, options_of, plan, read_recipe, recipe_options, said_of
 from headstock.errors import InvalidInput
-from headstock.names import check_alias, check_name
+from headstock.names import Reference, check_alias, check_name
 
 if TYPE_CHECKING:
     from headstock.catalogue import Catalogue
     from headstock.finetune import Outcome, Recipe, Table
+    from headstock.plugin_host import PluginHost
 
 # What to type after `headstock predict NAME`, by raw input.
 _EXAMPLES = {"text": '"..."', "image": "FILE", "audio": "FILE", "row": "'{...}'", "question": "'{...}'"}
@@ -32,7 +34,15 @@ _EXAMPLES = {"text": '"..."', "image": "FILE", "audio": "FILE", "row": "'{...}'"
     required=True,
     help="Table (CSV, TSV, JSONL, Parquet, CoNLL) or folder.",
 )
-@click.option("--name", required=True, help="Name of the model; an existing one gets its next version.")
+@click.option("--name", help="Name of the model; an existing one gets its next version.  [default: that of --from]")
+@click.option("--from", "from_", metavar="NAME[:V]", help="Go on from this model: its weights, classes and recipe.")
+@click.option("--replay", metavar="SHARE|ROWS", help="Train on so much of the parent's data too: 0.2, or 200.")
+@click.option(
+    "--replay-data",
+    metavar="FILE|FOLDER",
+    type=click.Path(path_type=Path),
+    help="What the parent was trained on; also shows what is forgotten.",
+)
 @recipe_options
 @click.option(
     "--recipe",
@@ -65,7 +75,10 @@ def command(
     context: click.Context,
     /,
     data: Path,
-    name: str,
+    name: str | None,
+    from_: str | None,
+    replay: str | None,
+    replay_data: Path | None,
     recipe: str | None,
     new_data: bool,
     save_recipe: Path | None,
@@ -90,8 +103,9 @@ def command(
     headstock fine-tune --backbone minilm --head text-classification --data tickets.csv --name tickets
     headstock fine-tune --backbone resnet --head image-classification --data photos/ --name breeds
     headstock fine-tune --recipe tickets:1 --data tickets.csv --name tickets-again
+    headstock fine-tune --from tickets --data june.csv --replay 0.2 --replay-data tickets.csv
     """
-    check_name(name)
+    name = _name(name, from_, recipe, replay)
     if promote is not None:
         check_alias(promote)
     # The data is read and judged before anything heavy is imported: a typo costs no wait.
@@ -103,12 +117,17 @@ def command(
     from headstock.report import Assessment, check_promotion
 
     table = read_table(data)
+    past = None if replay_data is None else read_table(replay_data)
     with Catalogue.open() as catalogue:
         host = open_host()
         if recipe is None:
             if new_data:
                 raise InvalidInput("--new-data needs --recipe", fix="--recipe FILE")
-            chosen = plan(catalogue, host, table, asked)
+            chosen = (
+                plan(catalogue, host, table, asked)
+                if from_ is None
+                else _continue(context, catalogue, host, table, from_, replay, past, asked)
+            )
         else:
             chosen = _repeat(context, catalogue, recipe, table, new_data)
         if save_recipe is not None:
@@ -120,7 +139,7 @@ def command(
             outcome = fine_tune(
                 catalogue, host, chosen, table, name,
                 observer=observer, threads=threads, data_licence=data_licence or "",
-                assessment=Assessment(report, group_by),
+                assessment=Assessment(report, group_by), replay=past,
             )  # fmt: skip
         except KeyboardInterrupt:
             observer.say("interrupted; run the same command again to go on from the last epoch")
@@ -130,6 +149,35 @@ def command(
             # What there is to warn of was said before the training.
             enforcement.promote(catalogue, outcome.version, promote, reason="fine-tune --promote")
     _print(outcome, promote, format_)
+
+
+def _name(name: str | None, parent: str | None, recipe: str | None, replay: str | None) -> str:
+    """The model's name. Raises `InvalidInput` without any, and for options that contradict each other."""
+    if parent is not None and recipe is not None:
+        raise InvalidInput("--from and --recipe each say what to train", fix="one of them")
+    if parent is None and replay is not None:
+        raise InvalidInput("--replay needs --from: without a parent there is nothing to see again", fix="--from NAME")
+    if name is None and parent is None:
+        raise InvalidInput("--name is missing", fix="--name NAME")
+    return check_name(name or Reference.parse(parent or "").name)
+
+
+def _continue(
+    context: click.Context,
+    catalogue: Catalogue,
+    host: PluginHost,
+    table: Table,
+    parent: str,
+    replay: str | None,
+    past: Table | None,
+    asked: Mapping[str, Any],
+) -> Recipe:
+    from headstock.finetune.continued import plan_continued
+
+    return plan_continued(
+        catalogue, host, table, Reference.parse(parent), options_of(asked), said_of(context),
+        head=asked["head"], backbone=asked["backbone"], replay=replay, replay_data=past,
+    )  # fmt: skip
 
 
 def _repeat(context: click.Context, catalogue: Catalogue, source: str, table: Table, new_data: bool) -> Recipe:
@@ -189,6 +237,7 @@ def _lines(outcome: Outcome, promote: str | None) -> list[str]:
             f"  transfer   {transfer['verdict']}: {transfer['gain']:+.3f} [{transfer['low']:.3f}, "
             f"{transfer['high']:.3f}] against {transfer['against']}"
         )
+    lines += continued_lines(report)
     lines.append(
         f"  trained    {data['train']} rows of {data['name']}, {epochs['run']} epochs, best {epochs['best']}, "
         f"{report['seconds']['total']:.1f} s"

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from headstock.cli.column_options import column_options, told_columns
 from headstock.errors import InvalidInput, NotFound
@@ -14,7 +15,7 @@ from headstock.names import Reference
 
 if TYPE_CHECKING:
     from headstock.catalogue import Catalogue
-    from headstock.finetune import Recipe, Table
+    from headstock.finetune import Options, Recipe, Table
     from headstock.plugin_host import PluginHost
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -99,12 +100,19 @@ def recipe_options(command: F) -> F:
 
 def plan(catalogue: Catalogue, host: PluginHost, table: Table, asked: Mapping[str, Any]) -> Recipe:
     """The recipe that the options ask for; raises as `plan_recipe` does, and for an option that is missing."""
-    from headstock.finetune import Options, plan_recipe
+    from headstock.finetune import plan_recipe
 
     for option in ("backbone", "head"):
         if asked[option] is None:
             raise InvalidInput(f"--{option} is missing", fix=f"headstock {'list' if option == 'backbone' else 'heads'}")
-    options = Options(
+    return plan_recipe(catalogue, host, table, Reference.parse(asked["backbone"]), asked["head"], options_of(asked))
+
+
+def options_of(asked: Mapping[str, Any]) -> Options:
+    """What the options ask for; raises `InvalidInput` for a value that cannot be used."""
+    from headstock.finetune import Options
+
+    return Options(
         columns=told_columns(asked),
         split_column=asked["split_column"],
         group_column=asked["group_column"],
@@ -125,7 +133,15 @@ def plan(catalogue: Catalogue, host: PluginHost, table: Table, asked: Mapping[st
         strategy=asked["strategy"],
         cache=asked["feature_cache"],
     )
-    return plan_recipe(catalogue, host, table, Reference.parse(asked["backbone"]), asked["head"], options)
+
+
+def said_of(context: click.Context) -> set[str]:
+    """Names of the fields of `Options` that were given on the command line."""
+    given = {p for p in DECIDED if context.get_parameter_source(p) is ParameterSource.COMMANDLINE}
+    renamed = {"lr": "learning_rate", "backbone_lr": "backbone_rate", "feature_cache": "cache"}
+    renamed |= {"head_option": "head_options", "column": "columns"}
+    split = {"split_column", "group_column", "time_column"}
+    return {"columns" if p.endswith("_column") and p not in split else renamed.get(p, p) for p in given}
 
 
 def read_recipe(catalogue: Catalogue, source: str) -> Recipe:

@@ -39,13 +39,22 @@ def read_dataset(
     roles: Sequence[str],
     optional: Sequence[str] = (),
     unused: Sequence[str] = (),
+    *,
+    known: bool = False,
 ) -> Dataset:
     """Take the rows out of `table`.
 
     `inputs` are the roles that go into the backbone, `roles` those that train the head; `columns` maps them to
-    columns. Cells of `optional` roles may be empty. `unused` columns are no part of a `row`. Raises `InvalidInput` for
-    cells that cannot be used and for a single class, naming lines or files.
+    columns. Cells of `optional` roles may be empty. `unused` columns are no part of a `row`. Where the classes are
+    `known` from elsewhere, the rows may be all of one. Raises `InvalidInput` for
+    cells that cannot be used, for a single row and for a single class, naming lines or files.
     """
+    if len(table) < 2:
+        raise InvalidInput(
+            f"{table.name!r} has one row only ({table.where([0])}); a fine-tune needs at least one row to train on and "
+            "another to check with",
+            fix="add rows: about 8 of every class are a beginning",
+        )
     missing = [role for role in (*inputs, *roles) if role not in columns and role != ROW]
     if missing:
         raise InvalidInput(
@@ -53,7 +62,7 @@ def read_dataset(
         )
     found = {role: _values(table, role, columns[role], role in optional) for role in roles}
     classes = found.get("label") if "label" not in optional else None
-    if classes is not None and len(set(classes)) == 1:
+    if classes is not None and len(set(classes)) == 1 and not known:
         raise InvalidInput(
             f"column {columns['label']!r} of {table.name!r} holds one class only, {classes[0]!r}; "
             "expected at least two",

@@ -10,6 +10,7 @@ import numpy as np
 
 from headstock.data.cells import is_empty, label_of
 from headstock.data.sides import side_of
+from headstock.data.slips import slips
 from headstock.data.split_choice import ColumnSplit, GroupSplit, RandomSplit, TimeSplit
 from headstock.data.table import Table
 from headstock.data.times import times_of
@@ -41,6 +42,12 @@ def split_rows(
 
     Raises `InvalidInput` when a side would be empty or a class is too small to stand on both.
     """
+    if len(set(samples)) == 1 and len(samples) > 1:
+        raise InvalidInput(
+            f"all {len(samples)} rows of {table.name!r} have the same input ({table.where(range(len(samples)))}); "
+            "expected at least 2 different ones",
+            fix="headstock data check, and another column for the input if this is the wrong one",
+        )
     match choice:
         case ColumnSplit():
             split = _by_column(choice, table, samples)
@@ -73,7 +80,7 @@ def _at_random(choice: RandomSplit, table: Table, samples: Sequence[Digest], lab
     for stratum in sorted(strata):
         members = strata[stratum]
         if len(members) < 2:
-            raise _too_small(table, stratum, members)
+            raise _too_small(table, stratum, members, labels or ())
         validation += _draw(generator, members, choice.fraction)
     return _without(len(samples), validation, _duplicates(copies.values()))
 
@@ -219,15 +226,18 @@ def _duplicates(copies: Iterable[Sequence[int]]) -> int:
     return sum(len(rows) for rows in copies if len(rows) > 1)
 
 
-def _too_small(table: Table, stratum: str, members: Sequence[Sequence[int]]) -> InvalidInput:
+def _too_small(table: Table, stratum: str, members: Sequence[Sequence[int]], labels: Sequence[str]) -> InvalidInput:
     rows = [row for group in members for row in group]
     if not stratum:
         return InvalidInput(f"{table.name!r} has {len(members)} distinct rows; a split needs at least 2")
+    meant = slips(Counter(labels)).get(stratum)
     what = "1 row" if len(rows) == 1 else f"{len(rows)} rows that all say the same"
     return InvalidInput(
         f"class {stratum!r} of {table.name!r} has {what} ({table.where(rows)}); a stratified split needs 2 "
         "different rows of every class, one to train on and one to check with",
-        fix="add rows of that class, drop it, or name the parts yourself with --split-column",
+        fix=f"write {meant!r} instead of {stratum!r}"
+        if meant
+        else "add rows of that class, drop it, or name the parts yourself with --split-column",
     )
 
 

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from headstock.data.inputs import RawInputs
 from headstock.digest import Digest
-from headstock.errors import FailedPrecondition
+from headstock.errors import InvalidInput
 from headstock.finetune.feature_cache import FeatureCache, Known
 from headstock.finetune.reading import preprocessed
-from headstock.finetune.values import Values, flat, joined, pick
+from headstock.finetune.values import Values, joined, pick
 from headstock.graph import Graph
 from headstock.preprocess import Row
 from headstock.records import Reads
@@ -96,7 +97,9 @@ class FeatureExtractor:
             block = todo[start : start + inputs.block]
             rows = preprocessed(self._preprocessor, self._reads, inputs, places[start : start + inputs.block])
             batches = list(self._batches(rows))
-            yield from self._gather(block, rows, zip(batches, self._outputs(rows, batches), strict=True))
+            results = zip(batches, self._outputs(rows, batches), strict=True)
+            named = partial(_name, inputs, places[start : start + inputs.block])
+            yield from self._gather(block, rows, self._finite(results, named))
 
     def _outputs(self, rows: Sequence[Row], batches: Sequence[Sequence[int]]) -> Iterator[Values]:
         work = [[rows[i] for i in batch] for batch in batches]
@@ -108,6 +111,20 @@ class FeatureExtractor:
             yield from pool.map(self._run, work)
         finally:
             pool.shutdown(cancel_futures=True)
+
+    def _finite(
+        self, results: Iterable[tuple[list[int], Values]], named: Callable[[int], str]
+    ) -> Iterator[tuple[list[int], Values]]:
+        """The same; raises `InvalidInput` with the name of the first row whose features are no numbers."""
+        for batch, output in results:
+            for row, features in zip(batch, output, strict=True):
+                if not np.isfinite(features).all():
+                    raise InvalidInput(
+                        f"the backbone answers {named(row)} with NaN or infinity on tap {self._tap.name!r}; "
+                        "expected finite features",
+                        fix="delete or correct that row; if every row does it, pull the backbone again",
+                    )
+            yield batch, output
 
     def _gather(
         self, block: Sequence[Digest], rows: Sequence[Row], results: Iterable[tuple[list[int], Values]]
@@ -150,9 +167,8 @@ class FeatureExtractor:
         if self._tap.ragged:
             # Copies: a view would keep the whole padded batch in memory.
             values = [row[: self._tap.positions(r.steps)].copy() for row, r in zip(block, rows, strict=True)]
-        if not np.isfinite(flat(values)).all():
-            raise FailedPrecondition(
-                f"the backbone answers NaN or infinity on tap {self._tap.name!r} for at least one row",
-                fix="headstock pull the backbone again; headstock verify",
-            )
         return values
+
+
+def _name(inputs: RawInputs, places: Sequence[int], row: int) -> str:
+    return inputs.name(places[row])

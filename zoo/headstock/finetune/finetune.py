@@ -5,12 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from headstock.data.table import Table
 from headstock.digest import Digest
 from headstock.errors import FailedPrecondition
 from headstock.finetune import report as reports
+from headstock.finetune.lesson import open_lesson
 from headstock.finetune.observer import Observer, Trackers
 from headstock.finetune.prepare import Prepared, prepare
 from headstock.finetune.recipe import Recipe
@@ -49,6 +51,7 @@ def fine_tune(
     threads: int = 1,
     data_licence: str = "",
     assessment: Assessment | None = None,
+    replay: Table | None = None,
 ) -> Outcome:
     """Train what `recipe` says on `table` and publish it as the next version of `name`.
 
@@ -56,13 +59,14 @@ def fine_tune(
     batches run side by side; no result depends on it. Raises `InvalidInput` for data that cannot train the head,
     `FailedPrecondition` if `table` is not the recipe's file, and `Conflict` while another process runs the recipe.
     `data_licence` is what the caller says `table` is under, an SPDX expression; `LicenceRefused` before anything is
-    trained if the policy refuses the model.
+    trained if the policy refuses the model. `replay` is what the recipe's parent was trained on.
     """
     watcher = observer or Observer()
     began = time.perf_counter()
     asked = assessment or Assessment()
     asked.check(table)
-    prepared = prepare(catalogue, host, recipe, table, name, watcher.say)
+    table, lesson = open_lesson(catalogue, host, recipe, table)
+    prepared = prepare(catalogue, host, recipe, table, name, watcher.say, replay, lesson)
     stated = _check_licences(catalogue, recipe, name, data_licence, watcher)
     _require_torch()
     from headstock.finetune.training import train_head
@@ -73,7 +77,7 @@ def fine_tune(
         # From here, as a strategy may put a new backbone into the store before the head is published on it.
         with catalogue.writing(f"fine-tune {name}"):
             trained = train_head(catalogue, host, prepared, run, watcher, trackers, threads)
-            outcome = _publish(catalogue, host, name, prepared, trained, began, stated, asked)
+            outcome = _publish(catalogue, host, name, prepared, trained, began, stated, asked, watcher)
         run.remove()
     trackers.end(prepared.backbone.identity, outcome.report)
     return outcome
@@ -110,8 +114,9 @@ def _publish(
     began: float,
     stated: Statement,
     asked: Assessment,
+    watcher: Observer,
 ) -> Outcome:
-    from headstock.finetune import loop, publish
+    from headstock.finetune import distilled, forgetting, loop, publish
 
     recipe, head_type = prepared.recipe, prepared.head_type
     options = head_type.resolve_options(width_of(trained.train), recipe.head.options)
@@ -128,7 +133,9 @@ def _publish(
         parity=served.parity,
         seconds=seconds,
     )
-    report = {**core, **assess(prepared, trained, flat(outputs), asked)}
+    report = {**core, **assess(catalogue, host, prepared, trained, served, outputs, asked, core, name)}
+    report |= forgetting.measure(catalogue, prepared, trained, outputs)
+    report |= distilled.measure(catalogue, host, prepared, trained, outputs, watcher)
     newest = catalogue.versions(name)[:1]
     dataset = _dataset_artefact(prepared)
     version, head = publish.publish(
@@ -143,6 +150,7 @@ def _publish(
         [stated.about(dataset.digest)],
         trained.new_backbone,
         trained.adapter,
+        partial(distilled.lineage, prepared, trained),
     )
     return Outcome(version, head, report, fresh=not newest or newest[0].number != version.number)
 
@@ -160,7 +168,7 @@ def _dataset_artefact(prepared: Prepared) -> Artefact:
     identity = {
         "kind": "dataset",
         "sha256": prepared.recipe.data.sha256,
-        "rows": len(table),
+        "rows": len(table) - prepared.replayed,
         "columns": list(table.columns),
         "name": table.name,
     }

@@ -21,6 +21,8 @@ from headstock.finetune.strategy import Phase, rate
 from headstock.finetune.values import Values, pick
 from headstock.hookspecs import Batch, HeadType, Targets
 
+Loss = Callable[[torch.nn.Module, Batch, Sequence[int]], torch.Tensor]
+
 
 @dataclass(frozen=True, slots=True)
 class Job:
@@ -37,6 +39,12 @@ class Job:
     train_rows: Sequence[int] = ()
     """Row numbers of the training rows, which `body` reads."""
     validation_rows: Sequence[int] = ()
+    loss: Loss | None = None
+    """Instead of the head type's own in training: of the head, a batch and its rows' places in the training rows."""
+
+    def loss_of(self, head: torch.nn.Module, batch: Batch, places: Sequence[int]) -> torch.Tensor:
+        """What a training step makes smaller."""
+        return self.head_type.loss(head, batch) if self.loss is None else self.loss(head, batch, places)
 
 
 @contextmanager
@@ -174,7 +182,7 @@ def _steps(
     for number, picked in enumerate(batches):
         step = state.epoch * len(batches) + number
         learning_rate = rate(phase.schedule, phase.learning_rate, step, phase.epochs * len(batches))
-        loss = job.head_type.loss(learner.head, batch(picked))
+        loss = job.loss_of(learner.head, batch(picked), picked)
         total += float(loss.detach()) * len(picked)
         if loss.requires_grad:
             penalty = learner.penalty()

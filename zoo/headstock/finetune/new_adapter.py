@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from headstock.adapter.parameters import load_parameters
 from headstock.backbone.restore import Restored
 from headstock.errors import FailedPrecondition, InvalidInput
 from headstock.finetune.strategy import Strategy
@@ -13,7 +14,7 @@ from headstock.records import AdapterIdentity, Artefact
 
 if TYPE_CHECKING:
     from headstock.catalogue import Catalogue
-    from headstock.servable import ServableBackbone
+    from headstock.servable import ServableAdapter, ServableBackbone
 
 
 def insert(restored: Restored, strategy: Strategy) -> None:
@@ -48,6 +49,32 @@ def insert(restored: Restored, strategy: Strategy) -> None:
     )
     inject_adapter_in_model(config, restored.module)
     restored.module.eval()
+
+
+def resume(restored: Restored, adapter: ServableAdapter) -> None:
+    """Give the adapter that `insert` has just put in the weights of an earlier one of the same rank.
+
+    Raises `FailedPrecondition` if that one changes other layers.
+    """
+    layers = {
+        name.removesuffix(".lora_A"): restored.module.get_submodule(name.removesuffix(".lora_A"))
+        for name, _ in restored.module.named_modules()
+        if name.endswith(".lora_A")
+    }
+    targets, rank = adapter.identity.targets, adapter.identity.rank
+    if tuple(sorted(layers)) != tuple(targets):
+        raise FailedPrecondition(
+            f"the parent's adapter changes {len(targets)} layers and the strategy's live layer groups hold "
+            f"{len(layers)}; an adapter goes on in the layers that it has",
+            fix="leave --strategy out: the parent's own is the default",
+        )
+    with torch.no_grad():
+        for name, pair in load_parameters(adapter.parameters, targets, rank).items():
+            layer = layers[name]
+            lowered, raised = (layer.get_submodule(f"lora_{part}.default") for part in "AB")
+            lowered.get_parameter("weight").copy_(torch.from_numpy(pair.a.T))
+            scaling: float = getattr(layer, "scaling")["default"]  # noqa: B009
+            raised.get_parameter("weight").copy_(torch.from_numpy(pair.b.T / scaling))
 
 
 def take(catalogue: Catalogue, backbone: ServableBackbone, restored: Restored) -> Artefact:

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from headstock.data.dataset import Dataset, data_digest, read_dataset
 from headstock.data.roles import input_roles, require_modality
+from headstock.data.slips import contradictions, label_warnings
 from headstock.data.split import Split, split_rows
 from headstock.data.split_choice import ColumnSplit, RandomSplit
 from headstock.data.table import Table
 from headstock.digest import Digest, short
 from headstock.errors import AlreadyExists, FailedPrecondition, InvalidInput, NotFound
+from headstock.finetune.lesson import Lesson
+from headstock.finetune.parent import Parent, parent_of
 from headstock.finetune.reading import contexts
 from headstock.finetune.recipe import Recipe
+from headstock.finetune.rehearsal import Rehearsal, joined, open_rehearsal, with_replayed
 from headstock.hookspecs import HeadType, Targets
 from headstock.names import check_name
+from headstock.records import Edge
 
 if TYPE_CHECKING:
     from headstock.catalogue import Catalogue
@@ -36,6 +42,22 @@ class Prepared:
     split: Split
     targets: Targets
     """Of all rows of the table."""
+    parent: Parent | None = None
+    """The model that the run goes on from."""
+    past: Rehearsal | None = None
+    """What that was trained on, where it is at hand."""
+    lesson: Lesson | None = None
+    """What the recipe's teacher answers."""
+
+    @property
+    def replayed(self) -> int:
+        """Training rows that are the parent's."""
+        replay = self.recipe.parent and self.recipe.parent.replay
+        return replay.rows if replay else 0
+
+    def edges(self, head: Digest, adapter: Digest | None) -> list[Edge]:
+        """Lineage of the run's head and adapter to the model that it goes on from."""
+        return self.parent.edges(head, adapter, bool(self.replayed)) if self.parent else []
 
     @property
     def train(self) -> Targets:
@@ -58,6 +80,8 @@ def prepare(
     table: Table,
     name: str,
     say: Callable[[str], None],
+    replay: Table | None = None,
+    lesson: Lesson | None = None,
 ) -> Prepared:
     """Check everything that can be checked now; see `fine_tune` for what is raised. `say` hears what is unusual."""
     _check_free(catalogue, name)
@@ -70,16 +94,37 @@ def prepare(
         head_type.columns,
         head_type.optional,
         _no_feature(recipe, backbone),
+        known=recipe.parent is not None or lesson is not None,
     )
-    targets = head_type.encode(dataset.columns)
+    parent = parent_of(catalogue, recipe)
+    past = _past(parent, recipe, head_type, replay)
+    new, new_table = dataset, table
+    if past is not None and recipe.parent is not None and recipe.parent.replay is not None:
+        table, dataset = joined(table, dataset, past, past.draw(recipe.parent.replay.rows, recipe.seed))
+    labels = parent.labels_with(head_type, dataset) if parent else lesson.labels if lesson else None
+    targets = head_type.encode(dataset.columns, labels)
     if head_type.reads != "any":
         places = contexts(backbone.open_preprocessor(), head_type.reads, dataset.inputs)
         targets = head_type.align(targets, places)
-    split = split_rows(recipe.split, table, dataset.samples, dataset.classes)
+    _tell_doubts(table, dataset, say)
+    split = split_rows(recipe.split, new_table, new.samples, new.classes)
+    split = with_replayed(split, dataset.samples, len(new_table)) if past is not None else split
+    split = lesson.split(split, dataset.samples) if lesson is not None else split
     for note in table.notes:
         say(note)
     _tell_split(split, say)
-    return Prepared(recipe, table, head_type, backbone, dataset, split, targets)
+    return Prepared(recipe, table, head_type, backbone, dataset, split, targets, parent, past, lesson)
+
+
+def _past(parent: Parent | None, recipe: Recipe, head_type: HeadType, replay: Table | None) -> Rehearsal | None:
+    wanted = recipe.parent is not None and recipe.parent.replay is not None
+    if parent is not None and wanted and replay is not None:
+        return open_rehearsal(parent, head_type, replay)
+    if wanted:
+        raise InvalidInput("the recipe replays rows of its parent, and they are not given", fix="--replay-data FILE")
+    if replay is not None:
+        raise InvalidInput(f"{replay.name!r} is given to be replayed, but the recipe replays nothing")
+    return None
 
 
 def check_recipe(catalogue: Catalogue, host: PluginHost, recipe: Recipe, table: Table | None) -> None:
@@ -165,6 +210,16 @@ def _no_feature(recipe: Recipe, backbone: ServableBackbone) -> tuple[str, ...]:
         return ()
     features = {column["name"] for column in backbone.spec.options.get("columns", ())}
     return () if not isinstance(split, ColumnSplit) and split.column in features else (split.column,)
+
+
+def _tell_doubts(table: Table, dataset: Dataset, say: Callable[[str], None]) -> None:
+    """What trains, but was probably not meant; told before a split that may fail because of it."""
+    if dataset.classes is None:
+        return
+    for warning in label_warnings(table, dataset.classes, Counter(dataset.classes)):
+        say(f"warning: {warning}")
+    if (contradicting := contradictions(table, dataset.samples, dataset.classes)) is not None:
+        say(f"warning: {contradicting}")
 
 
 def _tell_split(split: Split, say: Callable[[str], None]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,6 +38,10 @@ if TYPE_CHECKING:
 
 TOLERANCE = 1e-5
 """Largest difference between the trained head and its served form, relative to the largest output above 1."""
+
+
+Origin = Callable[[Digest, Digest | None], Sequence[Edge]]
+"""Lineage of a head and of the adapter it was trained under, besides backbone, data and plugin."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,11 +125,12 @@ def publish(
     evidence: Sequence[Evidence] = (),
     new_backbone: NewBackbone | None = None,
     adapter: Artefact | None = None,
+    origin: Origin | None = None,
 ) -> tuple[Version, Digest]:
     """Store the head and add a version of `name`; returns it with the head's digest.
 
     `new_backbone` is what the head stands on where the run changed the recipe's backbone, `adapter` what it needs
-    where the run added to it.
+    where the run added to it, `origin` says which models it was made from.
     """
     with catalogue.writing(f"fine-tune {name}"):
         store = catalogue.store
@@ -153,7 +158,8 @@ def publish(
                     Edge(head.digest, "trained_on", dataset.digest),
                     Edge(head.digest, "built_by_plugin", plugin.digest),
                     *(new_backbone.edges(dataset.digest, recipe.strategy.initial) if new_backbone else ()),
-                    *(_adapter_edges(adapter, backbone, dataset) if adapter else ()),
+                    *(_adapter_edges(catalogue, adapter, backbone, dataset) if adapter else ()),
+                    *(origin(head.digest, under) if origin else ()),
                 ),
                 evidence=[*evidence, *([new_backbone.evidence()] if new_backbone else [])],
                 certificates=[new_backbone.certificate] if new_backbone else [],
@@ -173,7 +179,10 @@ def parameter_bytes(form: LinearForm) -> bytes:
     })  # fmt: skip
 
 
-def _adapter_edges(adapter: Artefact, backbone: Digest, dataset: Artefact) -> list[Edge]:
+def _adapter_edges(catalogue: Catalogue, adapter: Artefact, backbone: Digest, dataset: Artefact) -> list[Edge]:
+    if catalogue.edges(child=adapter.digest):
+        # A head that went on under an adapter that did not: this data has taught the adapter nothing.
+        return []
     return [Edge(adapter.digest, "adapter_of", backbone), Edge(adapter.digest, "trained_on", dataset.digest)]
 
 

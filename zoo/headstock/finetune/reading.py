@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,6 +11,9 @@ from headstock.errors import InvalidInput
 from headstock.preprocess import Preprocessor, Row
 from headstock.preprocess.reading import read_rows
 from headstock.records import Reads
+
+# How a preprocessor names the only row it was given, where the sentence goes on without a colon.
+_COUNTED = re.compile(r"^(text|image|audio|row) 0 (?=\w)")
 
 
 def preprocessed(preprocessor: Preprocessor, reads: Reads, inputs: RawInputs, rows: Sequence[int]) -> list[Row]:
@@ -23,9 +27,8 @@ def preprocessed(preprocessor: Preprocessor, reads: Reads, inputs: RawInputs, ro
             try:
                 read_rows(preprocessor, reads, [[column[place]] for column in raw])
             except InvalidInput as error:
-                raise InvalidInput(
-                    f"the backbone cannot read {inputs.name(row)}: {error.message}", fix=error.fix
-                ) from error
+                why = _COUNTED.sub("it ", error.message, count=1)
+                raise InvalidInput(f"the backbone cannot read {inputs.name(row)}: {why}", fix=error.fix) from error
         raise
 
 

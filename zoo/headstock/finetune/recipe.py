@@ -83,6 +83,41 @@ class Features(_Section):
     """True: the backbone sees each sample once, ever. False: it runs again every epoch."""
 
 
+class ReplayChoice(_Section):
+    """Rows of what the parent was trained on, mixed into the training rows."""
+
+    name: str
+    """Name of the parent's file or folder."""
+    sha256: DigestText
+    """Of the parent's data, as its own recipe has it."""
+    rows: int = Field(ge=0)
+    """Training rows of the parent that are seen again; 0 only measures what was forgotten."""
+
+
+class ParentChoice(_Section):
+    """The model that a run goes on from."""
+
+    name: str
+    """Its version, `tickets:1`; a help for the reader, the digest decides."""
+    digest: DigestText
+    """Of the model: its backbone, its adapter or none, and its head."""
+    replay: ReplayChoice | None = None
+    """Left out: nothing of the parent's data is used."""
+
+
+class TeacherChoice(_Section):
+    """The model whose answers are learned beside the labels (Hinton et al. 2015)."""
+
+    name: str
+    """Its version; a help for the reader, the digest decides."""
+    digest: DigestText
+    """Of the model."""
+    temperature: float = Field(gt=0)
+    """Divides the raw outputs of both: the higher, the more the wrong answers' order counts."""
+    alpha: float = Field(ge=0, le=1)
+    """Weight of the teacher's answers in the loss; the labels have the rest."""
+
+
 class Recipe(_Section):
     """All that decides a fine-tune; its digest names the run."""
 
@@ -97,10 +132,14 @@ class Recipe(_Section):
     optimizer: OptimizerChoice
     stopping: Stopping
     features: Features
+    parent: ParentChoice | None = None
+    """Left out: the head begins anew."""
+    teacher: TeacherChoice | None = None
+    """Left out: the labels alone are learned."""
 
     def to_json(self) -> dict[str, Any]:
-        """The object that `digest` is taken of."""
-        return self.model_dump(mode="json")
+        """The object that `digest` is taken of; a section that is left out is no part of it."""
+        return self.model_dump(mode="json", exclude_none=True)
 
     @property
     def digest(self) -> Digest:
@@ -149,6 +188,9 @@ _SECTIONS: dict[str, tuple[type[BaseModel], ...]] = {
     "optimizer": (OptimizerChoice,),
     "stopping": (Stopping,),
     "features": (Features,),
+    "parent": (ParentChoice,),
+    "replay": (ReplayChoice,),
+    "teacher": (TeacherChoice,),
 }
 
 

@@ -50,7 +50,8 @@ def build_report(
             "name": table.name,
             "sha256": recipe.data.sha256,
             "columns": dict(recipe.data.columns),
-            "rows": len(table),
+            "rows": len(table) - prepared.replayed,
+            "replayed": prepared.replayed,
             "train": len(split.train),
             "validation": len(split.validation),
             "duplicates": split.duplicates,
@@ -121,6 +122,9 @@ def summary(report: Mapping[str, Any]) -> dict[str, Any]:
         "best_epoch": report["epochs"]["best"],
         "seconds": report["seconds"]["total"],
         "recipe": report["recipe"],
+        **({"continued_from": report["continued"]["parent"]} if "continued" in report else {}),
+        **({"distilled_from": report["distillation"]["teacher"]} if "distillation" in report else {}),
+        **({"forgetting": report["forgetting"]} if report.get("forgetting") else {}),
     }
 
 
@@ -128,7 +132,7 @@ def _verdict(transfer: Mapping[str, Any] | None) -> dict[str, Any] | None:
     if transfer is None:
         return None
     rounded = {key: round(transfer[key], 4) for key in ("gain", "low", "high")}
-    return {"verdict": transfer["verdict"], **rounded, "against": transfer["against"]}
+    return {"verdict": transfer["verdict"], **rounded, "figure": transfer["figure"], "against": transfer["against"]}
 
 
 def environment() -> dict[str, str]:

@@ -53,6 +53,9 @@ class RunFolder:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if error is not None and self.folder.exists() and not (self.folder / _CHECKPOINT).exists():
+            # Nothing was learned yet, so there is nothing to go on from.
+            self.remove()
         os.close(self._descriptor)
         self._descriptor = -1
 

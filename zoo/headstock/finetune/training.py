@@ -64,8 +64,13 @@ def train_head(
     watcher: Observer,
     trackers: Trackers,
     threads: int,
+    *,
+    compared: bool = False,
 ) -> Trained:
-    """Compute what features are missing, build the head, and run the loop from the last checkpoint."""
+    """Compute what features are missing, build the head, and run the loop from the last checkpoint.
+
+    With `compared` the run is only compared with another: nothing that it changed is exported or stored.
+    """
     recipe = prepared.recipe
     began = time.perf_counter()
     try:
@@ -90,18 +95,26 @@ def train_head(
 
         source = _source(prepared, extractor, train, validation)
         job = loop.Job(
-            recipe, prepared.head_type, source, prepared.train, prepared.validation, body, split.train, split.validation
-        )
+            recipe, prepared.head_type, source, prepared.train, prepared.validation, body, split.train,
+            split.validation, prepared.lesson.taught(split.train) if prepared.lesson else None,
+        )  # fmt: skip
         watcher.start(recipe, resumed)
         loop.train(job, head, state, after_epoch)
     finally:
         watcher.end()
     trained = time.perf_counter() - began - extracted
-    made, adapter, seconds = None, None, {"features": extracted, "training": trained}
+    made, adapter = None, None if prepared.parent is None else prepared.parent.adapter
+    seconds = {"features": extracted, "training": trained}
     parents = (train, validation)
+    if compared:
+        if body is not None:
+            with loop.one_thread():
+                validation = body.values(split.validation, recipe.optimizer.batch_size)
+        return Trained(head, state, features, train, validation, *parents, None, None, resumed, seconds)
     if restored is not None:
         graph: Graph | None = None
         if recipe.strategy.lora_rank:
+            # An adapter that went on is never zero; one that did not move is stored as the one that it was.
             if new_adapter.is_changed(restored):
                 adapter = new_adapter.take(catalogue, prepared.backbone, restored)
                 graph = AdaptedGraph(servable_adapter(catalogue, adapter))
@@ -138,6 +151,8 @@ def _restore(catalogue: Catalogue, host: PluginHost, prepared: Prepared) -> Rest
     if recipe.strategy.lora_rank:
         with loop.one_thread(), loop.seeded(recipe.seed, "adapter"):
             new_adapter.insert(restored, recipe.strategy)
+        if prepared.parent is not None and prepared.parent.model.adapter is not None:
+            new_adapter.resume(restored, prepared.parent.model.adapter)
     return restored
 
 
@@ -158,11 +173,14 @@ def _extractor(
     catalogue: Catalogue, prepared: Prepared, threads: int, changed: ServableBackbone | None = None
 ) -> FeatureExtractor:
     backbone, tap = changed or prepared.backbone, prepared.recipe.head.tap
-    cache = None
-    if prepared.recipe.features.cache:
+    cache, graph = None, None
+    under = prepared.parent.model.adapter if prepared.parent is not None else None
+    if under is not None and changed is None:
+        graph = AdaptedGraph(under)
+    elif prepared.recipe.features.cache:
         root = catalogue.settings.cache
         cache = FeatureCache(root, backbone.digest, tap, backbone.identity.preprocess)
-    return FeatureExtractor(backbone, tap, cache, threads=threads, reads=prepared.head_type.reads)
+    return FeatureExtractor(backbone, tap, cache, threads=threads, reads=prepared.head_type.reads, graph=graph)
 
 
 def _source(
@@ -200,6 +218,8 @@ def _build_head(prepared: Prepared, train: Values) -> torch.nn.Module:
         # Statistics of features that move from the first step on would be wrong from the second.
         if callable(fit) and not recipe.strategy.phases[0].live:
             fit(torch.from_numpy(flat(train)))
+    if prepared.parent is not None:
+        prepared.parent.start(head, head_type.name)
     return head
 
 

@@ -42,6 +42,16 @@ class StandardisedLinear(torch.nn.Module):
         outputs: torch.Tensor = self.linear((features - self.mean) / self.scale)
         return outputs
 
+    def start_from(self, weight: torch.Tensor, bias: torch.Tensor) -> None:
+        """Answer as the map `weight` [width, k] and `bias` [k] on raw features does, FP64, in the first k outputs.
+
+        The inverse of `folded`: input statistics stay what they are. Outputs after the first k are not touched.
+        """
+        k = len(bias)
+        with torch.no_grad():
+            self.linear.weight[:k] = (weight * self.scale.double()[:, None]).T.float()
+            self.linear.bias[:k] = (bias + self.mean.double() @ weight).float()
+
     def folded(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Weight [width, out] and bias [out] of the same map on raw features, FP64."""
         scaled = self.linear.weight.detach().double() / self.scale.double()

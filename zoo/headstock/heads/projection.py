@@ -18,6 +18,12 @@ class Projection(torch.nn.Module):
         torch.nn.init.eye_(self.linear.weight)
         torch.nn.init.zeros_(self.linear.bias)
 
+    def start_from(self, weight: torch.Tensor, bias: torch.Tensor) -> None:
+        """Be the map `weight` [width, out] and `bias` [out]."""
+        with torch.no_grad():
+            self.linear.weight.copy_(weight.T)
+            self.linear.bias.copy_(bias)
+
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         """Vectors [n, out], not normalised: that is postprocessing."""
         check_features(features, self.linear.in_features)

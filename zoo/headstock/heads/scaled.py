@@ -32,6 +32,11 @@ class ScaledLinear(StandardisedLinear):
         """Errors [n] in units of the training targets' spread."""
         return (predicted - truth) / self.target_scale
 
+    def start_from(self, weight: torch.Tensor, bias: torch.Tensor) -> None:
+        """Answer as the map `weight` [width, 1] and `bias` [1] on raw features does, FP64, in the target's unit."""
+        scale = self.target_scale.double()
+        super().start_from(weight / scale, (bias - self.target_mean.double()) / scale)
+
     def folded(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Weight [width, 1] and bias [1] of the same map on raw features, FP64."""
         weight, bias = super().folded()

@@ -14,6 +14,7 @@ from headstock.data.checking.measure import measure
 from headstock.data.checking.report import Report, distribution, several
 from headstock.data.dataset import Dataset, read_dataset, read_inputs
 from headstock.data.roles import input_roles
+from headstock.data.slips import label_warnings
 from headstock.data.split import Split, rows_by, split_rows
 from headstock.data.split_choice import ColumnSplit, GroupSplit, RandomSplit, TimeSplit
 from headstock.data.table import Table
@@ -114,6 +115,8 @@ def _dataset(table: Table, question: Question, inputs: Sequence[str], report: Re
         return None
     if "label" in dataset.columns:
         report.classes = dict(Counter(dataset.columns["label"]).most_common())
+        for warning in label_warnings(table, dataset.columns["label"], report.classes):
+            report.add("note", warning)
     elif "labels" in dataset.columns and targets.values.ndim == 2:
         counts = zip(targets.labels, targets.values.sum(axis=0).tolist(), strict=True)
         report.classes = dict(sorted(counts, key=lambda item: -item[1]))
