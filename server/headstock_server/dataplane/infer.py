@@ -168,7 +168,7 @@ class DataPlane:
                 if kept is not None:
                     counters.hit(monotonic_ns() - started)
                     return answered(kept, request, model)
-            ticket = Ticket(model, await self._rows(model, request), deadline, priority=priority)
+            ticket = Ticket(model, await self._rows(model, request), deadline, tenant=request.tenant, priority=priority)
             raw = await self._waiters.run(self._scheduler, ticket)
             contexts = None if model.reads == "any" else [row.extra for row in ticket.rows]
             tensors = postprocess.apply(model.head.postprocess, raw, contexts)

@@ -48,6 +48,8 @@ class InferRequest:
     parameters: Mapping[str, ParameterValue] = field(default_factory=dict)
     deadline: float | None = None
     """Monotonic seconds after which the answer is of no use."""
+    tenant: str = ""
+    """Whose turn it takes."""
 
 
 @dataclass(slots=True)

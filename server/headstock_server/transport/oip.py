@@ -18,6 +18,7 @@ from headstock_server.transport.calls import Context, Handler, refuse, unary, un
 from headstock_server.transport.codec import decode_request, encode_response, licence_trailer
 from headstock_server.transport.control import ControlHandlers, check_repository
 from headstock_server.transport.stream import Stream
+from headstock_server.transport.tenant import tenant_of
 
 SERVICE = "inference.GRPCInferenceService"
 
@@ -60,6 +61,7 @@ class InferenceService:
             remaining = context.time_remaining()
             if remaining is not None:
                 request.deadline = time.monotonic() + remaining
+            request.tenant = tenant_of(context.invocation_metadata())
             response = await self._plane.infer(request)
             if response.licence_warning:
                 context.set_trailing_metadata(licence_trailer(response.licence_warning))

@@ -26,6 +26,7 @@ from headstock_server.dataplane.messages import InferResponse
 from headstock_server.transport import describe, rest_codec
 from headstock_server.transport.codec import LICENCE_WARNING
 from headstock_server.transport.status import failure_of
+from headstock_server.transport.tenant import tenant_of
 
 Code = grpc.StatusCode
 
@@ -197,6 +198,7 @@ class _Handlers:
         wanted, form = rest_codec.decode(
             body, None if header is None else int(header), *_model(request), self._plane.limits
         )
+        wanted.tenant = tenant_of(request.headers.items())
         response = await _while_connected(request, self._plane.infer(wanted))
         data, json_size = rest_codec.encode(response, form)
         headers = {LICENCE_WARNING: response.licence_warning} if response.licence_warning else {}

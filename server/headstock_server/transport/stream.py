@@ -13,6 +13,7 @@ from headstock_server.dataplane.infer import DataPlane
 from headstock_server.transport.calls import Context, refuse
 from headstock_server.transport.codec import licence_trailer, parse_request, request_of, response_message
 from headstock_server.transport.status import failure_of
+from headstock_server.transport.tenant import tenant_of
 
 IN_FLIGHT = 64
 """Unanswered requests of one stream; the next is not read before the oldest answer is on its way, so a caller that
@@ -34,6 +35,7 @@ class Stream:
         self._plane = plane
         self._requests = requests
         self._context = context
+        self._tenant = tenant_of(context.invocation_metadata())
         self._room = asyncio.Semaphore(IN_FLIGHT)
         self._waiting: asyncio.Queue[asyncio.Task[_Answer] | None] = asyncio.Queue()
         self._tasks: set[asyncio.Task[_Answer]] = set()
@@ -83,6 +85,7 @@ class Stream:
             remaining = self._context.time_remaining()
             if remaining is not None:
                 request.deadline = time.monotonic() + remaining
+            request.tenant = self._tenant
             response = await self._plane.infer(request)
             if response.licence_warning not in self._warnings:
                 self._warnings[response.licence_warning] = None
