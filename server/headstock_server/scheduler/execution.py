@@ -12,6 +12,7 @@ import numpy as np
 from headstock.errors import HeadstockError, InvalidInput
 from headstock_server.scheduler.contract import AdaptedModel, Adapting, Array, Floats, HeadGroup
 from headstock_server.scheduler.lane import Pass
+from headstock_server.scheduler.reuse import firsts, places
 from headstock_server.scheduler.ticket import Outputs
 
 Values = list[Outputs | HeadstockError]
@@ -26,6 +27,10 @@ class Executed:
     input_ns: int
     infer_ns: int
     padded_tokens: int
+    real_tokens: int
+    """Of the rows that the backbone computed: equal rows count once."""
+    reused: int = 0
+    """Rows that were answered from what the backbone had computed for an equal one."""
     reran: bool = False
     """True if the runtime refused the pass and its rows ran one by one."""
 
@@ -33,42 +38,77 @@ class Executed:
 def execute(work: Pass) -> Executed:
     """Run a pass. Never raises: whatever goes wrong becomes the error of the rows it belongs to."""
     start = time.monotonic_ns()
-    taps = tuple({ticket.model.group.tap for ticket in work.tickets})
-    padded = len(work.rows) * max(row.length for row in work.rows)
+    equal = places(work.rows, _adapters(work))
+    once = work if equal is None else _part(work, firsts(equal))
     collated = start
     try:
-        feeds = _feeds(work)
+        feeds = _feeds(once)
         collated = time.monotonic_ns()
-        features = work.backbone.infer(feeds, taps)
-        if any(len(features[tap]) != len(work.rows) for tap in taps):
-            raise HeadstockError(f"taps have {[len(features[t]) for t in taps]} rows for {len(work.rows)} rows in")
-        lengths = _lengths(work, features)
+        features = _features(work, once, feeds)
+        lengths = _lengths(once, features)
     except Exception as error:
-        if len(work.rows) > 1:
-            return _one_by_one(work, start)
-        return Executed([_failure(work, 0, "the backbone failed", error)], 0, time.monotonic_ns() - start, padded)
-    values = _heads(work, features, lengths)
-    return Executed(values, collated - start, time.monotonic_ns() - collated, padded)
+        if len(once.rows) > 1:
+            return _one_by_one(work, equal, start)
+        values: Values = [_failure(work, i, "the backbone failed", error) for i in range(len(work.rows))]
+        return _executed(work, once, values, start, start)
+    if equal is not None:
+        features = {tap: block[equal] for tap, block in features.items()}
+        lengths = {tap: [own[place] for place in equal] for tap, own in lengths.items()}
+    return _executed(work, once, _heads(work, features, lengths), start, collated)
 
 
-def _feeds(work: Pass) -> Mapping[str, Array]:
-    feeds = work.backbone.collate(work.rows)
-    if not work.lane.adapters:
-        return feeds
-    slots = [cast(AdaptedModel, ticket.model).adapter_slot for ticket in work.tickets]
-    return cast(Adapting, work.backbone).adapt(feeds, np.array(slots, np.intp))
+def _executed(work: Pass, once: Pass, values: Values, start: int, collated: int) -> Executed:
+    lengths = [row.length for row in once.rows]
+    return Executed(
+        values,
+        collated - start,
+        time.monotonic_ns() - collated,
+        len(lengths) * max(lengths),
+        sum(lengths),
+        len(work.rows) - len(lengths),
+    )
 
 
-def _one_by_one(work: Pass, start: int) -> Executed:
-    values: Values = []
-    input_ns = padded = 0
-    for i, row in enumerate(work.rows):
-        single = Pass(work.lane, work.backbone, [work.tickets[i]], [work.indices[i]], [row])
-        executed = execute(single)
-        values += executed.values
+def _adapters(work: Pass) -> list[int] | None:
+    """Each row's adapter slot, in a lane whose rows may have adapters."""
+    return [cast(AdaptedModel, ticket.model).adapter_slot for ticket in work.tickets] if work.lane.adapters else None
+
+
+def _part(work: Pass, members: Sequence[int]) -> Pass:
+    """A pass of some of the rows."""
+    tickets, indices, rows = ([column[i] for i in members] for column in (work.tickets, work.indices, work.rows))
+    return Pass(work.lane, work.backbone, tickets, indices, rows)
+
+
+def _features(work: Pass, once: Pass, feeds: Mapping[str, Array]) -> Mapping[str, Floats]:
+    taps = tuple({ticket.model.group.tap for ticket in work.tickets})
+    features = work.backbone.infer(feeds, taps)
+    if any(len(features[tap]) != len(once.rows) for tap in taps):
+        raise HeadstockError(f"taps have {[len(features[t]) for t in taps]} rows for {len(once.rows)} rows in")
+    return features
+
+
+def _feeds(once: Pass) -> Mapping[str, Array]:
+    feeds = once.backbone.collate(once.rows)
+    slots = _adapters(once)
+    return feeds if slots is None else cast(Adapting, once.backbone).adapt(feeds, np.array(slots, np.intp))
+
+
+def _one_by_one(work: Pass, equal: Sequence[int] | None, start: int) -> Executed:
+    """Every row by itself, equal ones together: one that breaks the backbone breaks it for them all."""
+    values: Values = [_UNANSWERED] * len(work.rows)
+    input_ns = padded = real = 0
+    equal = range(len(work.rows)) if equal is None else equal
+    for place in range(max(equal) + 1):
+        members = [i for i, its in enumerate(equal) if its == place]
+        executed = execute(_part(work, members))
+        for i, value in zip(members, executed.values, strict=True):
+            values[i] = value
         input_ns += executed.input_ns
         padded += executed.padded_tokens
-    return Executed(values, input_ns, time.monotonic_ns() - start - input_ns, padded, reran=True)
+        real += executed.real_tokens
+    infer_ns = time.monotonic_ns() - start - input_ns
+    return Executed(values, input_ns, infer_ns, padded, real, len(work.rows) - max(equal) - 1, reran=True)
 
 
 def _lengths(work: Pass, features: Mapping[str, Floats]) -> Mapping[str, Sequence[int]]:

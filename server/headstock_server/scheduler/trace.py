@@ -35,6 +35,7 @@ def as_json(record: PassRecord) -> dict[str, Any]:
         "device": record.lane.device,
         "reason": record.reason.value if record.reason else None,
         "rows": sum(record.models.values()),
+        "reused": record.reused,
         "models": {f"{name}:{number}": rows for (name, number), rows in record.models.items()},
         "longest": record.longest,
         "real_tokens": record.real_tokens,
