@@ -56,6 +56,12 @@ class Size(click.ParamType[int]):
     help="Processes that speak gRPC in front of this one, for more requests than one core can parse.",
 )
 @click.option(
+    "--run-timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="SECONDS",
+    help="End a pass that computes for longer; its requests fail and the next ones run. No limit unless given.",
+)
+@click.option(
     "--max-queue-rows",
     type=click.IntRange(min=1),
     default=4096,
@@ -116,6 +122,7 @@ def serve(
     threads: int,
     runners: int,
     front_ends: int,
+    run_timeout: float | None,
     max_queue_rows: int,
     max_message_mib: int,
     allow_admin: bool,
@@ -154,7 +161,7 @@ def serve(
         licences=licences,
         allow_admin=allow_admin,
         trace_file=trace_file,
-        engine=EngineOptions(device=device, threads=threads),
+        engine=EngineOptions(device=device, threads=threads, run_seconds=run_timeout),
         scheduler=SchedulerOptions(runners=runners, queue_rows=max_queue_rows),
         limits=Limits(message_bytes=max_message_mib * MIB),
     )

@@ -28,7 +28,9 @@ class LoadedBackbone:
         """
         self.servable = servable
         self.preprocessor: Preprocessor = servable.open_preprocessor()
-        self._graph = Graph(graph or servable.graph, device=options.device, threads=options.threads)
+        self._graph = Graph(
+            graph or servable.graph, device=options.device, threads=options.threads, run_seconds=options.run_seconds
+        )
         self.lane = LaneKey(servable.digest, servable.identity.precision, options.device)
         certificate = servable.certificate
         self.shared = certificate is not None and certificate.shared and certificate.provider == self._graph.provider

@@ -77,7 +77,11 @@ class Engine:
             text_reader(backbone.preprocessor)
         if head.form == "graph":
             group: HeadGroup = GraphHead(
-                head.tap, servable.parameters, device=self.options.device, threads=self.options.threads
+                head.tap,
+                servable.parameters,
+                device=self.options.device,
+                threads=self.options.threads,
+                run_seconds=self.options.run_seconds,
             )
             return LoadedModel(servable, backbone, group, 0, adapter, usage)
         weight, bias = load_linear(servable.parameters)

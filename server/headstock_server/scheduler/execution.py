@@ -9,7 +9,7 @@ from typing import cast
 
 import numpy as np
 
-from headstock.errors import HeadstockError, InvalidInput
+from headstock.errors import HeadstockError, InvalidInput, RunTimeout
 from headstock_server.scheduler.contract import AdaptedModel, Adapting, Array, Floats, HeadGroup
 from headstock_server.scheduler.lane import Pass
 from headstock_server.scheduler.reuse import firsts, places
@@ -47,7 +47,8 @@ def execute(work: Pass) -> Executed:
         features = _features(work, once, feeds)
         lengths = _lengths(once, features)
     except Exception as error:
-        if len(once.rows) > 1:
+        # One after the other they would hold the runner for as long again, each of them.
+        if len(once.rows) > 1 and not isinstance(error, RunTimeout):
             return _one_by_one(work, equal, start)
         values: Values = [_failure(work, i, "the backbone failed", error) for i in range(len(work.rows))]
         return _executed(work, once, values, start, start)
@@ -76,8 +77,13 @@ def _adapters(work: Pass) -> list[int] | None:
 
 def _part(work: Pass, members: Sequence[int]) -> Pass:
     """A pass of some of the rows."""
-    tickets, indices, rows = ([column[i] for i in members] for column in (work.tickets, work.indices, work.rows))
-    return Pass(work.lane, work.backbone, tickets, indices, rows)
+    return Pass(
+        work.lane,
+        work.backbone,
+        [work.tickets[i] for i in members],
+        [work.indices[i] for i in members],
+        [work.rows[i] for i in members],
+    )
 
 
 def _features(work: Pass, once: Pass, feeds: Mapping[str, Array]) -> Mapping[str, Floats]:
@@ -163,8 +169,9 @@ def _group(work: Pass, group: HeadGroup, block: Floats, members: list[int], valu
         if len(outputs) != len(members):
             raise HeadstockError(f"it gave {len(outputs)} rows for {len(members)}")
     except Exception as error:
-        if len(members) == 1:
-            values[members[0]] = _failure(work, members[0], "the head failed", error)
+        if len(members) == 1 or isinstance(error, RunTimeout):
+            for i in members:
+                values[i] = _failure(work, i, "the head failed", error)
             return
         for j, i in enumerate(members):
             _group(work, group, block[j : j + 1], [i], values)
@@ -190,6 +197,10 @@ def _alone(work: Pass, group: HeadGroup, features: Floats, i: int) -> Outputs | 
 def _failure(work: Pass, i: int, what: str, cause: Exception | None) -> HeadstockError:
     model = work.tickets[i].model
     # Only our own messages go out: a runtime's may hold paths of this machine.
+    if isinstance(cause, RunTimeout):
+        return RunTimeout(
+            f"{model.name}:{model.number}: {cause.message}; {len(work.rows)} rows were in it", fix=cause.fix
+        )
     detail = f": {cause.message}" if isinstance(cause, HeadstockError) else f": {type(cause).__name__}" if cause else ""
     error = HeadstockError(f"{model.name}:{model.number}: {what} on row {work.indices[i]} of the request{detail}")
     error.__cause__ = cause
