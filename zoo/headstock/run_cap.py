@@ -25,7 +25,7 @@ class RunCap:
     """
 
     def __init__(self, seconds: float, make: Callable[[], Any] | None = None) -> None:
-        """End runs after `seconds`; `make` gives what ends a run once its `terminate` is set: ONNX Runtime's options."""
+        """End runs after `seconds`; `make` gives what ends a run when its `terminate` is set: run options."""
         self.seconds = seconds
         self._make = make or _run_options
         self._changed = threading.Condition()

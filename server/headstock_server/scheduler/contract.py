@@ -79,6 +79,16 @@ class HeadGroup(Protocol):
         """Outputs [out] or [positions, out] of one row [positions, width] of a tap whose rows differ in length."""
 
 
+class SteppingGroup(HeadGroup, Protocol):
+    """Heads whose rows run several times: generation writes a token with each."""
+
+    def step(self, row: Row, outputs: Floats | list[Floats], slot: int) -> Row | None:
+        """The row's next step, made of the row that ran and of its outputs [1, ...]; None if these are its answer.
+
+        A row that steps keeps its place in line, and its request is answered when the last of its rows is done.
+        """
+
+
 class Model(Protocol):
     """A backbone with one head in its group."""
 

@@ -10,13 +10,22 @@ from typing import cast
 import numpy as np
 
 from headstock.errors import HeadstockError, InvalidInput, RunTimeout
-from headstock_server.scheduler.contract import AdaptedModel, Adapting, Array, Floats, HeadGroup
+from headstock.preprocess import Row
+from headstock_server.scheduler.contract import AdaptedModel, Adapting, Array, Floats, HeadGroup, SteppingGroup
 from headstock_server.scheduler.lane import Pass
 from headstock_server.scheduler.reuse import firsts, places
 from headstock_server.scheduler.ticket import Outputs
 
-Values = list[Outputs | HeadstockError]
-"""Per row of the pass: its outputs, or why there are none."""
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """A row that is not done: what runs next for it."""
+
+    row: Row
+
+
+Values = list[Outputs | HeadstockError | Again]
+"""Per row of the pass: its outputs, why there are none, or its next step."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,13 +148,30 @@ def _heads(work: Pass, features: Mapping[str, Floats], lengths: Mapping[str, Seq
         block = features[group.tap]
         if group.tap in lengths:
             own = [row[:length] for row, length in zip(block, lengths[group.tap], strict=True)]
-            for i in _finite_rows(work, own, members, values):
+            members = _finite_rows(work, own, members, values)
+            for i in members:
                 values[i] = _alone(work, group, own[i], i)
-            continue
-        members = _finite_rows(work, block, members, values)
-        if members:
-            _group(work, group, block if len(members) == len(block) else block[members], members, values)
+        else:
+            members = _finite_rows(work, block, members, values)
+            if members:
+                _group(work, group, block if len(members) == len(block) else block[members], members, values)
+        if hasattr(group, "step"):
+            _step(work, cast(SteppingGroup, group), members, values)
     return values
+
+
+def _step(work: Pass, group: SteppingGroup, members: list[int], values: Values) -> None:
+    """Put the next step in the place of outputs that are not yet the answer."""
+    for i in members:
+        outputs = values[i]
+        if isinstance(outputs, (HeadstockError, Again)):
+            continue
+        try:
+            row = group.step(work.rows[i], outputs, work.tickets[i].model.slot)
+        except Exception as error:
+            values[i] = _failure(work, i, "the head's next step failed", error)
+        else:
+            values[i] = outputs if row is None else Again(row)
 
 
 def _finite_rows(work: Pass, block: Floats | list[Floats], members: list[int], values: Values) -> list[int]:

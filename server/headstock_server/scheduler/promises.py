@@ -37,8 +37,7 @@ class Promises:
             return
         deadline = int(ticket.deadline * 1e9)
         bucket = deadline >> _BUCKET
-        model = ticket.model
-        share = self._shares.setdefault((model.backbone.lane, ticket.tenant, model.name, ticket.priority), {})
+        share = self._share(ticket)
         ahead = sum([waiting for due, waiting in share.items() if due < bucket]) if share else 0
         # With nothing ahead it is tried even against the estimate, which could not correct itself otherwise.
         if ahead:
@@ -51,6 +50,20 @@ class Promises:
                 )
         share[bucket] = share.get(bucket, 0) + tokens
         self._entries[ticket] = _Entry(share, bucket, tokens)
+
+    def returned(self, ticket: Ticket, tokens: int) -> None:
+        """A row of that many tokens waits again, for its next step."""
+        if ticket.deadline is None:
+            return
+        entry = self._entries.get(ticket)
+        if entry is None:
+            bucket = int(ticket.deadline * 1e9) >> _BUCKET
+            entry = self._entries[ticket] = _Entry(self._share(ticket), bucket, 0)
+        entry.take(-tokens)
+
+    def _share(self, ticket: Ticket) -> dict[int, int]:
+        model = ticket.model
+        return self._shares.setdefault((model.backbone.lane, ticket.tenant, model.name, ticket.priority), {})
 
     def started(self, ticket: Ticket, tokens: int) -> None:
         """That many tokens of a ticket wait no longer."""
@@ -79,7 +92,7 @@ class _Entry:
 
     def take(self, tokens: int) -> None:
         self.left -= tokens
-        waiting = self.share[self.bucket] - tokens
+        waiting = self.share.get(self.bucket, 0) - tokens
         if waiting:
             self.share[self.bucket] = waiting
         else:
