@@ -14,7 +14,8 @@ from headstock.run_cap import run_cap
 
 Device = Literal["cpu", "cuda"]
 
-_PROVIDERS = {"cpu": ["CPUExecutionProvider"], "cuda": ["CUDAExecutionProvider", "CPUExecutionProvider"]}
+PROVIDERS = {"cpu": ["CPUExecutionProvider"], "cuda": ["CUDAExecutionProvider", "CPUExecutionProvider"]}
+"""What ONNX Runtime is asked for, the one that counts in front."""
 
 
 class Graph:
@@ -41,13 +42,13 @@ class Graph:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = 3
         try:
-            self._session = onnxruntime.InferenceSession(str(path), options, providers=_PROVIDERS[device])
+            self._session = onnxruntime.InferenceSession(str(path), options, providers=PROVIDERS[device])
         except Exception as error:
             raise Corrupt(
                 f"ONNX Runtime cannot load the graph {path.name!r}: {type(error).__name__}",
                 fix="headstock verify, then pull the backbone again",
             ) from error
-        wanted, got = _PROVIDERS[device][0], self._session.get_providers()
+        wanted, got = PROVIDERS[device][0], self._session.get_providers()
         if wanted not in got:
             raise FailedPrecondition(
                 f"device {device!r} was asked for but ONNX Runtime offers only {got}",
