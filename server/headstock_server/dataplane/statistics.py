@@ -23,7 +23,7 @@ class Counters:
     """Sums over one model version's requests since the server started; durations in nanoseconds."""
 
     backbone: str
-    """Digest."""
+    """Digest of its lane: its backbone's, or that of the stem that it shares."""
     requests: int = 0
     """Requests answered."""
     success_ns: int = 0
@@ -76,7 +76,7 @@ class Statistics:
         key = (model.name, model.number)
         counters = self._counters.get(key)
         if counters is None:
-            counters = self._counters[key] = Counters(model.backbone.digest)
+            counters = self._counters[key] = Counters(model.backbone.lane.backbone)
         return counters
 
     def models(self, scheduler: SchedulerStatistics) -> list[ModelReport]:

@@ -8,7 +8,7 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from headstock.errors import Exhausted
@@ -42,10 +42,23 @@ class MemoryReport:
 def estimate(servable: ServableModel) -> tuple[ResidentKey, int]:
     """Which session a model needs, and its bytes: every file that is read for it, and a fixed share for the rest."""
     backbone, adapter = servable.backbone, servable.adapter
+    if adapter is None and backbone.stem is not None:
+        upper = backbone.stem.upper.stat().st_size
+        return ResidentKey(backbone.digest, stem=backbone.stem.digest), OVERHEAD + upper
     graph = backbone.graph if adapter is None else adapter.graph
     others = [path for role, path in backbone.files.items() if role != "graph"]
     size = OVERHEAD + sum(path.stat().st_size for path in {graph, *others})
     return ResidentKey(backbone.digest, "" if adapter is None else adapter.graph_digest), size
+
+
+def estimate_stem(servable: ServableModel) -> tuple[ResidentKey, int] | None:
+    """The same of the stem that a model's backbone stands on; None where it is served whole."""
+    backbone = servable.backbone
+    if servable.adapter is not None or backbone.stem is None:
+        return None
+    others = [path for role, path in backbone.files.items() if role != "graph"]
+    size = OVERHEAD + sum(path.stat().st_size for path in {backbone.stem.graph, *others})
+    return ResidentKey(backbone.stem.digest, stem=backbone.stem.digest), size
 
 
 class MemoryBudget:
@@ -83,6 +96,15 @@ class MemoryBudget:
         finally:
             with self._lock:
                 self._policy.settle(key)
+
+    @contextmanager
+    def rooms(self, servable: ServableModel, *, evict: bool = True) -> Iterator[Usage]:
+        """`room` for all that a model needs; the use to note is that of its backbone."""
+        with ExitStack() as stack:
+            stem = estimate_stem(servable)
+            if stem is not None:
+                stack.enter_context(self.room(*stem, evict=evict))
+            yield stack.enter_context(self.room(*estimate(servable), evict=evict))
 
     def watch(self, key: ResidentKey, session: object) -> None:
         """A session was opened in the room that is kept for it; its bytes are free once it is closed."""

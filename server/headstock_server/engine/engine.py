@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import weakref
+from dataclasses import replace
 
 import numpy as np
 
@@ -11,16 +12,18 @@ from headstock import postprocess
 from headstock.adapter.parameters import load_parameters
 from headstock.digest import Digest
 from headstock.errors import Corrupt, DigestMismatch, Unsupported
+from headstock.graph import PROVIDERS
 from headstock.preprocess.reading import text_reader
 from headstock.records import Tap
 from headstock.servable import ServableBackbone, ServableModel, check_adapter_of_head, load_linear
 from headstock_server.engine.adapted_backbone import AdaptedBackbone, LoadedAdapter
 from headstock_server.engine.backbone import LoadedBackbone
-from headstock_server.engine.budget import MemoryBudget, estimate
+from headstock_server.engine.budget import MemoryBudget
 from headstock_server.engine.graph_head import GraphHead
 from headstock_server.engine.model import LoadedModel
 from headstock_server.engine.options import EngineOptions
 from headstock_server.engine.residency import ResidentKey, Usage
+from headstock_server.engine.stem import LoadedStem, StemmedBackbone
 from headstock_server.scheduler.contract import HeadGroup
 
 
@@ -35,6 +38,7 @@ class Engine:
         self._loading: dict[Digest, threading.Lock] = {}
         # The engine only looks on: models own their backbone, and the last of them takes the session with it.
         self._backbones: weakref.WeakValueDictionary[Digest, LoadedBackbone] = weakref.WeakValueDictionary()
+        self._stems: weakref.WeakValueDictionary[Digest, LoadedStem] = weakref.WeakValueDictionary()
         self._adapted: weakref.WeakValueDictionary[tuple[Digest, Digest], AdaptedBackbone] = (
             weakref.WeakValueDictionary()
         )
@@ -63,8 +67,8 @@ class Engine:
         check_adapter_of_head(
             head, None if servable.adapter is None else servable.adapter.digest, str(servable.version)
         )
-        key, size = estimate(servable)
-        with self.memory.room(key, size) as usage:
+        servable = self.suited(servable)
+        with self.memory.rooms(servable) as usage:
             backbone, adapter = self._placed(servable)
             return self._headed(servable, backbone, adapter, usage)
 
@@ -96,6 +100,13 @@ class Engine:
         model = LoadedModel(servable, backbone, bank, slot, adapter, usage)
         weakref.finalize(model, bank.release, slot).atexit = False
         return model
+
+    def suited(self, servable: ServableModel) -> ServableModel:
+        """The model as this engine runs it: in parts only where the parts were proven on the same provider."""
+        stem = servable.backbone.stem
+        if stem is None or stem.provider == PROVIDERS[self.options.device][0]:
+            return servable
+        return replace(servable, backbone=replace(servable.backbone, stem=None))
 
     def servable(self, digest: Digest) -> ServableBackbone | None:
         """The checked files of a backbone that is loaded now, so that they need not be hashed again; else None."""
@@ -129,9 +140,24 @@ class Engine:
         with mine:
             backbone = self._backbones.get(servable.digest)
             if backbone is None:
-                backbone = self._backbones[servable.digest] = LoadedBackbone(servable, self.options)
-                self.memory.watch(ResidentKey(servable.digest), backbone)
+                backbone = self._open(servable)
+                self._backbones[servable.digest] = backbone
+                self.memory.watch(backbone.resident, backbone)
             return backbone
+
+    def _open(self, servable: ServableBackbone) -> LoadedBackbone:
+        own = servable.stem
+        if own is None:
+            return LoadedBackbone(servable, self.options)
+        with self._lock:
+            mine = self._loading.setdefault(own.digest, threading.Lock())
+        with mine:
+            stem = self._stems.get(own.digest)
+            if stem is None:
+                stem = self._stems[own.digest] = LoadedStem(servable, own, self.options)
+                self.memory.watch(ResidentKey(own.digest, stem=own.digest), stem)
+            # Under the lock: the first to come measures for all.
+            return StemmedBackbone(servable, self.options, stem, own)
 
     def __repr__(self) -> str:
         return f"Engine(device={self.options.device!r}, backbones={self.backbones()})"

@@ -18,6 +18,13 @@ class ResidentKey(NamedTuple):
     """Backbone digest."""
     graph: str = ""
     """Digest of the graph that takes adapters; empty for the plain backbone."""
+    stem: str = ""
+    """Digest of the stem that only its upper part stands on, or that it is; empty for a whole backbone."""
+
+    @property
+    def is_stem(self) -> bool:
+        """True for the stem itself, which stays as long as an upper part on it does."""
+        return bool(self.stem) and self.backbone == self.stem
 
 
 @dataclass(slots=True)
@@ -121,7 +128,7 @@ class Residency:
         others = self.residents.values()
         excess = size - self.budget + sum(r.size for r in others if not r.leaving)
         order = sorted(
-            (k for k, r in self.residents.items() if r.evictable),
+            (k for k, r in self.residents.items() if r.evictable and not k.is_stem),
             key=lambda k: (self.residents[k].usage.in_flight > 0, self.residents[k].usage.used_ns),
         )
         chosen: list[ResidentKey] = []
@@ -130,6 +137,9 @@ class Residency:
                 break
             chosen.append(candidate)
             excess -= self.residents[candidate].size
+            if (stem := self._left_alone(candidate, chosen)) is not None:
+                chosen.append(stem)
+                excess -= self.residents[stem].size
         if excess > 0:
             kept = sum(r.size for r in others if r.pinned or r.loads)
             raise Exhausted(
@@ -140,8 +150,18 @@ class Residency:
             )
         for victim in chosen:
             self.residents[victim].leaving = True
-        self.evictions += len(chosen)
-        return chosen
+        told = [victim for victim in chosen if not victim.is_stem]
+        self.evictions += len(told)
+        return told
+
+    def _left_alone(self, upper: ResidentKey, chosen: Collection[ResidentKey]) -> ResidentKey | None:
+        """The stem of an upper part, if all that stands on it leaves; it leaves by itself then."""
+        stem = ResidentKey(upper.stem, stem=upper.stem)
+        resident = self.residents.get(stem) if upper.stem else None
+        if resident is None or resident.loads or resident.leaving:
+            return None
+        others = (k for k in self.residents if k.stem == stem.stem and not k.is_stem and k not in chosen)
+        return stem if all(self.residents[k].leaving for k in others) else None
 
     def check(self, key: ResidentKey, size: int) -> None:
         """Raise `FailedPrecondition` for a backbone that is larger than the whole budget."""

@@ -17,14 +17,16 @@ Slots = npt.NDArray[np.intp]
 
 
 class LaneKey(NamedTuple):
-    """Rows with equal keys may share a pass. Preprocessing is part of the backbone's digest."""
+    """Rows with equal keys may share a pass. Preprocessing is part of the backbone's digest, and of the stem's."""
 
     backbone: str
-    """Backbone digest."""
+    """Backbone digest, or the digest of a stem that several backbones have in common."""
     precision: str
     device: str
     adapters: str = ""
     """Digest of the graph that takes adapters of one rank and set of layers; empty for the plain backbone."""
+    depth: str = ""
+    """The last layer group of the stem, above which each backbone has a part of its own; empty for a whole backbone."""
 
 
 class Backbone(Protocol):
@@ -60,6 +62,13 @@ class Adapting(Backbone, Protocol):
 
     def adapt(self, feeds: Mapping[str, Array], slots: Slots) -> Mapping[str, Array]:
         """Graph inputs with row i's adapter from slot `slots[i]`, 0 for none. Raises for a slot that is not there."""
+
+
+class Stemmed(Backbone, Protocol):
+    """A backbone on a stem that it shares; its lane is the stem's and names a `depth`."""
+
+    def stem(self, feeds: Mapping[str, Array]) -> Mapping[str, Array]:
+        """`feeds` with what the stem makes of them, first axis the row, for `infer` of every backbone of the lane."""
 
 
 class HeadGroup(Protocol):

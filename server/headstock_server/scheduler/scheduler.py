@@ -10,7 +10,8 @@ from collections.abc import Callable, Sequence
 from headstock.errors import DeadlineExceeded, Exhausted, HeadstockError, InvalidInput, Unavailable
 from headstock.preprocess import Row
 from headstock_server.scheduler.device import Device
-from headstock_server.scheduler.execution import Again, Executed, execute
+from headstock_server.scheduler.execution import Executed, execute
+from headstock_server.scheduler.heads import Again
 from headstock_server.scheduler.lane import Pass
 from headstock_server.scheduler.options import SchedulerOptions
 from headstock_server.scheduler.policy import NEVER

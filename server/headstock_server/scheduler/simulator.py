@@ -15,7 +15,8 @@ from headstock.errors import DeadlineExceeded, HeadstockError
 from headstock.preprocess import Row
 from headstock_server.scheduler.contract import Array, Floats, LaneKey, Slots
 from headstock_server.scheduler.device import Device
-from headstock_server.scheduler.execution import Again, execute
+from headstock_server.scheduler.execution import execute
+from headstock_server.scheduler.heads import Again
 from headstock_server.scheduler.lane import Pass
 from headstock_server.scheduler.options import SchedulerOptions
 from headstock_server.scheduler.policy import NEVER, Budget

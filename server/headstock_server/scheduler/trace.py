@@ -31,6 +31,7 @@ def as_json(record: PassRecord) -> dict[str, Any]:
     return {
         "at_ms": round(record.at_ns / 1e6, 3),
         "backbone": record.lane.backbone,
+        "depth": record.lane.depth,
         "precision": record.lane.precision,
         "device": record.lane.device,
         "reason": record.reason.value if record.reason else None,
