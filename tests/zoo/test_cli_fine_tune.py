@@ -159,7 +159,7 @@ def test_a_backbone_has_no_recipe(home: Path) -> None:
         (["--tap", "tokens"], "answers once for every row", "--tap cls"),
         (["--name", "Not A Name"], "'Not A Name' is not allowed", "not-a-name"),
         (["--head-option", "width"], "has no value", "width=VALUE"),
-        (["--lr", "0"], "--lr 0.0", None),
+        (["--lr", "0"], "--lr 0 is not usable", None),
         (["--validation", "0"], "--validation 0.0", None),
         (["--promote", "7"], "alias '7' is a number", None),
         (["--new-data"], "--new-data needs --recipe", "--recipe FILE"),
@@ -294,3 +294,10 @@ def test_any_role_can_be_named_by_the_general_option(home: Path) -> None:
     told = grow("--column", "text=message", "--column", "label=kind")
     assert told.exit_code == 0
     assert "columns:" not in told.stderr
+
+
+@pytest.mark.parametrize("option, value", [("--lr", "1e30"), ("--backbone-lr", "1001"), ("--lr", "0")])
+def test_a_rate_that_cannot_be_meant_is_refused_by_its_option(home: Path, option: str, value: str) -> None:
+    message = error_of(grow(option, value, "--strategy", "full")).message
+    assert option in message
+    assert "at most 1000" in message

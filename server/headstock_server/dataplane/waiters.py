@@ -36,11 +36,12 @@ class Waiters:
     async def run(self, scheduler: Scheduler, ticket: Ticket) -> Outputs:
         """Submit the ticket and wait for its raw outputs; cancelling frees the rows that still wait."""
         ticket.context = future = self._loop.create_future()
-        scheduler.submit(ticket, wake=False)
+        complete = scheduler.submit(ticket, wake=False)
         if not self._turns:
             self._loop.call_soon(self._turn, scheduler)
             self._latest = self._loop.time() + PATIENCE
-        self._turns = TURNS
+        # With everybody there that was expected, only what else came in this turn of the loop is waited for.
+        self._turns = 1 if complete else TURNS
         try:
             await future
         except asyncio.CancelledError:

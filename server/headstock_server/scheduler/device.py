@@ -6,6 +6,7 @@ import threading
 from collections import deque
 from collections.abc import Sequence
 
+from headstock_server.scheduler.company import Company
 from headstock_server.scheduler.contract import Backbone, LaneKey
 from headstock_server.scheduler.lane import Lane, Picked
 from headstock_server.scheduler.options import SchedulerOptions
@@ -31,6 +32,8 @@ class Device:
         "_lanes",
         "_patience_ns",
         "abandoned",
+        "company",
+        "holding",
         "idle",
         "inbox",
         "picking",
@@ -54,12 +57,16 @@ class Device:
         """Submitted tickets whose rows are in no lane yet."""
         self.idle = 0
         """Runners that wait for work."""
+        self.holding = False
+        """True if the runner that went idle last has rows that wait for company."""
         self.abandoned: deque[Ticket] = deque()
         """Tickets that nobody waits for any more, told from any thread."""
         self.returning: deque[tuple[Ticket, int, int]] = deque()
         """Rows that wait for another step and are in no lane yet: ticket, index, and place in line."""
         self.promises = Promises()
         """Deadlines of what waits; the scheduler's lock guards it."""
+        self.company = Company()
+        """Callers who may ask again at once; the scheduler's lock guards it."""
         self.threads: list[threading.Thread] = []
 
     def lane(self, backbone: Backbone) -> Lane:
@@ -68,8 +75,11 @@ class Device:
         lane = self._lanes.get(backbone.lane)
         return lane or self._lanes.setdefault(backbone.lane, Lane(backbone, self._patience_ns))
 
-    def pick(self, arrived: Sequence[Ticket], now: int, held: bool) -> Picked:
-        """Queue what arrived, then take the next pass of the most urgent lane; nothing while `held`."""
+    def pick(self, arrived: Sequence[Ticket], now: int, held: bool, company_until: int = 0) -> Picked:
+        """Queue what arrived, then take the next pass of the most urgent lane; nothing while `held`.
+
+        A pass with room waits until `company_until`.
+        """
         # Caller holds `picking`.
         self._arriving = arrived
         for ticket in arrived:
@@ -90,7 +100,7 @@ class Device:
             self._order(lanes)
         ready_at = NEVER
         for lane in lanes:
-            picked = lane.pick(now, self._delay_ns)
+            picked = lane.pick(now, self._delay_ns, company_until)
             if picked.rows:
                 if len(lanes) > 1 and picked.work is not None:
                     lane.served_ns += lane.meter.pace.time(picked.tokens)

@@ -138,8 +138,8 @@ class Lane:
         """Estimated time of a full pass; the lane must not be empty."""
         return self.meter.pace.time(next(iter(self._tickets.values())).model.backbone.budget.tokens)
 
-    def pick(self, now: int, max_delay: int) -> Picked:
-        """Take the next pass and everything that must be dropped out of the lane."""
+    def pick(self, now: int, max_delay: int, company_until: int = 0) -> Picked:
+        """Take the next pass and everything that must be dropped out of the lane; see `policy.select`."""
         if self.size == 0:
             return Picked()
         columns = self._columns[:, : self.size]
@@ -152,7 +152,9 @@ class Lane:
             columns[_SHARE],
         )
         backbone = next(iter(self._tickets.values())).model.backbone
-        selection = policy.select(waiting, backbone.budget, now, max_delay, self._shares.standing(), self.meter.pace)
+        selection = policy.select(
+            waiting, backbone.budget, now, max_delay, self._shares.standing(), self.meter.pace, company_until
+        )
         dropped = len(selection.expired) + len(selection.dead)
         leaving = selection.rows
         if dropped:

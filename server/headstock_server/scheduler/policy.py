@@ -100,13 +100,16 @@ def select(
     max_delay: int = 0,
     standing: Standing | None = None,
     pace: Pace | None = None,
+    company_until: int = 0,
 ) -> Selection:
     """The next pass of a lane at time `now`; `max_delay` (nanoseconds) lets a pass wait for company that long.
+
+    Rows that are about to come let it wait until `company_until` (same clock as `now`), also without a delay.
 
     Without a `standing` all rows are one share. Without a `pace` only deadlines that have passed matter.
     """
     if len(waiting.length) == 1:
-        return _lone(waiting, budget, now, max_delay, pace)
+        return _lone(waiting, budget, now, max_delay, pace, company_until)
     dead = expired = _NONE
     live: Ints | None = None
     gone = waiting.dead != 0
@@ -127,22 +130,24 @@ def select(
     if len(waiting.length) == 0:
         return Selection(_NONE, expired, dead)
     rows, reason = _rows(waiting, budget, standing, bears)
-    if max_delay > 0 and reason is Reason.ALL and _has_room(waiting.length, budget):
+    if reason is Reason.ALL and (max_delay or company_until) and _has_room(waiting.length, budget):
         # Everything that waits fits into one pass: only then can waiting improve it.
-        ready_at = _ready_at(waiting, max_delay, pace)
+        ready_at = _ready_at(waiting, max_delay, pace, company_until)
         if ready_at > now:
             return Selection(_NONE, expired, dead, ready_at)
     return Selection(rows if live is None else live[rows], expired, dead, reason=reason)
 
 
-def _lone(waiting: Waiting, budget: Budget, now: int, max_delay: int, pace: Pace | None) -> Selection:
+def _lone(
+    waiting: Waiting, budget: Budget, now: int, max_delay: int, pace: Pace | None, company_until: int
+) -> Selection:
     """The only row of a lane: what a caller without company meets, so it is kept short."""
     if waiting.dead[0]:
         return Selection(_NONE, _NONE, _FIRST)
     if waiting.deadline[0] <= now:
         return Selection(_NONE, _FIRST, _NONE)
-    if max_delay > 0 and _has_room(waiting.length, budget):
-        ready_at = _ready_at(waiting, max_delay, pace)
+    if (max_delay or company_until) and _has_room(waiting.length, budget):
+        ready_at = _ready_at(waiting, max_delay, pace, company_until)
         if ready_at > now:
             return Selection(_NONE, _NONE, _NONE, ready_at)
     return Selection(_FIRST, _NONE, _NONE, reason=Reason.ALL)
@@ -296,9 +301,10 @@ class _Growing:
         return Reason.DEADLINE if self.hurried else Reason.LENGTHS
 
 
-def _ready_at(waiting: Waiting, max_delay: int, pace: Pace | None) -> int:
-    """When waiting for company must end: the oldest row's delay is over, or a deadline would be missed."""
-    ready_at = int(waiting.arrival.min()) + max_delay
+def _ready_at(waiting: Waiting, max_delay: int, pace: Pace | None, company_until: int) -> int:
+    """When waiting for company must end: nobody is about to come and the oldest row's delay is over, or a deadline
+    would be missed."""
+    ready_at = max(int(waiting.arrival.min()) + max_delay, company_until)
     first = int(waiting.deadline.min())
     if pace is None or first == NEVER:
         return ready_at

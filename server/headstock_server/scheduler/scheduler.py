@@ -45,8 +45,10 @@ class Scheduler:
         self._recorder = Recorder()
 
     # ------------------------------------------------------------------------------------------ callers
-    def submit(self, ticket: Ticket, *, wake: bool = True) -> None:
+    def submit(self, ticket: Ticket, *, wake: bool = True) -> bool:
         """Queue a ticket; never blocks. Without `wake`, the caller must call `wake` soon: an idle runner sleeps on.
+
+        Returns False while callers who were just answered are likely to ask again: then a little later is soon enough.
 
         Raises `Exhausted` when the queue is full, `Unavailable` when draining, `DeadlineExceeded` when it is too
         late already or would be by the time it ran, `InvalidInput` for no rows or more rows than the queue holds.
@@ -78,14 +80,18 @@ class Scheduler:
             counters.queued += count
             ticket.queued(device.abandoned.append)
             device.inbox.append(ticket)
+            device.company.asked(now)
             if wake and device.idle:
                 device.wake.notify()
+            return device.company.complete
 
     def wake(self) -> None:
         """Let idle runners look at what was queued."""
         with self._lock:
+            now = time.monotonic_ns()
             for device in self._devices.values():
-                if device.idle and device.inbox:
+                # A runner that waits for company looks again by itself.
+                if device.idle and device.inbox and not (device.holding and device.company.until(now)):
                     device.wake.notify()
 
     def hold(self, rows: int) -> None:
@@ -169,8 +175,9 @@ class Scheduler:
                     if not held:
                         self._hold = 0
                     arrived, device.inbox = device.inbox, []
-                now = time.monotonic_ns()
-                picked = device.pick(arrived, now, held)
+                    now = time.monotonic_ns()
+                    company_until = device.company.until(now)
+                picked = device.pick(arrived, now, held, company_until)
             self._settle(picked.expired, _too_late)
             self._settle(picked.abandoned, _gone)
             with self._lock:
@@ -189,7 +196,8 @@ class Scheduler:
                 nothing = picked.rows == 0 and not device.inbox and not device.returning
                 if nothing and not self._stopped and held == (self._rows < self._hold):
                     device.idle += 1
-                    pause = None if picked.ready_at == NEVER else max(0.0, (picked.ready_at - now) / 1e9)
+                    device.holding = picked.ready_at != NEVER
+                    pause = max(0.0, (picked.ready_at - now) / 1e9) if device.holding else None
                     device.wake.wait(pause)
                     device.idle -= 1
 
@@ -211,6 +219,7 @@ class Scheduler:
                         device.abandoned.append(ticket)
                 elif ticket.answer(index, value):
                     self._close(ticket, None, done)
+            device.company.answered(len(done), executed.infer_ns, time.monotonic_ns())
         self._hand_over(done)
         if self._trace is not None:
             with self._tracing:

@@ -111,7 +111,9 @@ def command(
     # The data is read and judged before anything heavy is imported: a typo costs no wait.
     from headstock.catalogue import Catalogue
     from headstock.cli.fine_tune_progress import open_observer
-    from headstock.finetune import fine_tune, read_table
+    from headstock.cli.processes import launch_processes
+    from headstock.finetune import assist, fine_tune, read_table
+    from headstock.finetune.launch import leads
     from headstock.licences import enforcement
     from headstock.plugin_host import open_host
     from headstock.report import Assessment, check_promotion
@@ -130,6 +132,11 @@ def command(
             )
         else:
             chosen = _repeat(context, catalogue, recipe, table, new_data)
+        if launch_processes(chosen):
+            return
+        if not leads():
+            assist(catalogue, host, chosen, table, name, past)
+            return
         if save_recipe is not None:
             _save(chosen, save_recipe)
         observer = open_observer(verbose=verbose, quiet=format_ != "table")

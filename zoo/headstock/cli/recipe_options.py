@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -16,6 +17,7 @@ from headstock.names import Reference
 if TYPE_CHECKING:
     from headstock.catalogue import Catalogue
     from headstock.finetune import Options, Recipe, Table
+    from headstock.finetune.recipe import ComputeChoice
     from headstock.plugin_host import PluginHost
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -25,6 +27,7 @@ DECIDED = (
     "label_column", "labels_column", "target_column", "split_column", "group_column", "time_column", "validation",
     "epochs", "backbone_epochs", "batch_size", "lr", "backbone_lr", "schedule",
     "weight_decay", "patience", "min_delta", "seed", "tap", "head_option", "strategy", "feature_cache",
+    "device", "precision", "compiler", "processes",
 )  # fmt: skip
 """Parameters that a recipe decides; together with one they would contradict it."""
 
@@ -37,10 +40,12 @@ def recipe_options(command: F) -> F:
     ]
     others = [
         click.option("--validation", type=float, default=0.2, show_default=True, help="Share of rows that validate."),
-        click.option("--epochs", type=click.IntRange(1), default=60, show_default=True, help="Most epochs to train."),
+        click.option(
+            "--epochs", type=click.IntRange(1, 100_000), default=60, show_default=True, help="Most epochs to train."
+        ),
         click.option(
             "--backbone-epochs",
-            type=click.IntRange(1),
+            type=click.IntRange(1, 100_000),
             default=5,
             show_default=True,
             help="Most epochs of a phase in which the backbone learns.",
@@ -88,6 +93,36 @@ def recipe_options(command: F) -> F:
             show_default=True,
             help="Run the backbone once per sample, or once per sample and epoch.",
         ),
+        click.option(
+            "--device",
+            type=click.Choice(["cpu", "cuda"]),
+            default="cpu",
+            show_default=True,
+            help="Where the backbone is trained.",
+        ),
+        click.option(
+            "--precision",
+            type=click.Choice(["fp32", "bf16"]),
+            default="fp32",
+            show_default=True,
+            help="Of the products in training; weights stay FP32.",
+        ),
+        click.option(
+            "--compile",
+            "compiler",
+            is_flag=False,
+            flag_value="inductor",
+            default="",
+            metavar="[BACKEND]",
+            help="Train a backbone compiled by torch.compile.",
+        ),
+        click.option(
+            "--processes",
+            type=click.IntRange(1),
+            default=1,
+            show_default=True,
+            help="Train the backbone in so many processes, one for each GPU or CPU core.",
+        ),
     ]
     # Decorators apply from the last to the first, and help lists in that order.
     for option in reversed(others):
@@ -111,6 +146,7 @@ def plan(catalogue: Catalogue, host: PluginHost, table: Table, asked: Mapping[st
 def options_of(asked: Mapping[str, Any]) -> Options:
     """What the options ask for; raises `InvalidInput` for a value that cannot be used."""
     from headstock.finetune import Options
+    from headstock.finetune.strategy import HIGHEST_RATE
 
     return Options(
         columns=told_columns(asked),
@@ -121,8 +157,8 @@ def options_of(asked: Mapping[str, Any]) -> Options:
         epochs=asked["epochs"],
         backbone_epochs=asked["backbone_epochs"],
         batch_size=asked["batch_size"],
-        learning_rate=_positive("--lr", asked["lr"]),
-        backbone_rate=_positive("--backbone-lr", asked["backbone_lr"]),
+        learning_rate=_positive("--lr", asked["lr"], most=HIGHEST_RATE),
+        backbone_rate=_positive("--backbone-lr", asked["backbone_lr"], most=HIGHEST_RATE),
         schedule=asked["schedule"],
         weight_decay=_positive("--weight-decay", asked["weight_decay"], zero=True),
         patience=asked["patience"],
@@ -132,7 +168,17 @@ def options_of(asked: Mapping[str, Any]) -> Options:
         head_options=dict(_pair(text) for text in asked["head_option"]),
         strategy=asked["strategy"],
         cache=asked["feature_cache"],
+        compute=_compute(asked),
     )
+
+
+def _compute(asked: Mapping[str, Any]) -> ComputeChoice | None:
+    """None for what a recipe that leaves it out means."""
+    from headstock.finetune.recipe import ComputeChoice
+
+    plain = ComputeChoice(device="cpu", precision="fp32", compiler="", processes=1)
+    chosen = ComputeChoice(**{name: asked[name] for name in ComputeChoice.model_fields})
+    return None if chosen == plain else chosen
 
 
 def said_of(context: click.Context) -> set[str]:
@@ -140,6 +186,7 @@ def said_of(context: click.Context) -> set[str]:
     given = {p for p in DECIDED if context.get_parameter_source(p) is ParameterSource.COMMANDLINE}
     renamed = {"lr": "learning_rate", "backbone_lr": "backbone_rate", "feature_cache": "cache"}
     renamed |= {"head_option": "head_options", "column": "columns"}
+    renamed |= dict.fromkeys(("device", "precision", "compiler", "processes"), "compute")
     split = {"split_column", "group_column", "time_column"}
     return {"columns" if p.endswith("_column") and p not in split else renamed.get(p, p) for p in given}
 
@@ -158,10 +205,11 @@ def read_recipe(catalogue: Catalogue, source: str) -> Recipe:
     return Recipe.from_json(catalogue.store.read_json(blob), f"recipe of {version}")
 
 
-def _positive(option: str, value: float, *, zero: bool = False) -> float:
-    if not (value > 0 or (zero and value == 0)) or value == float("inf"):
+def _positive(option: str, value: float, *, zero: bool = False, most: float = sys.float_info.max) -> float:
+    if not (value > 0 or (zero and value == 0)) or value > most:
+        lower = f"a {'number of at least' if zero else 'number above'} 0"
         raise InvalidInput(
-            f"{option} {value} is not usable; expected a {'number of at least' if zero else 'number above'} 0"
+            f"{option} {value:g} is not usable; expected {lower}" + (f" and at most {most:g}" if most < 1e9 else "")
         )
     return value
 

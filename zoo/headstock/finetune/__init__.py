@@ -1,7 +1,7 @@
 """Fine-tuning: a recipe, a table and a backbone in; a version of a model out."""
 
 from headstock.data import Table, read_table
-from headstock.finetune.finetune import Outcome, fine_tune
+from headstock.finetune.finetune import Outcome, assist, fine_tune
 from headstock.finetune.observer import Observer
 from headstock.finetune.plan import Options, plan_recipe
 from headstock.finetune.recipe import Recipe
@@ -15,6 +15,7 @@ __all__ = [
     "Recipe",
     "Strategy",
     "Table",
+    "assist",
     "fine_tune",
     "plan_recipe",
     "read_table",

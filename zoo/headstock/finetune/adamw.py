@@ -28,17 +28,19 @@ class AdamW:
 
         `shares` are each parameter's rate as a share of what `step` is given; all 1 by default.
         """
-        self._parameters = list(parameters)
-        self._shares = shares or [1.0] * len(self._parameters)
+        self.parameters = list(parameters)
+        self._shares = shares or [1.0] * len(self.parameters)
         self._choice = choice
-        self.state = {name: tensor.clone() for name, tensor in state.items()} or self._fresh()
+        self.state = self._fresh()
+        for name, tensor in state.items():
+            self.state[name].copy_(tensor)
 
     def step(self, learning_rate: float) -> None:
         """Move every parameter that has a gradient, and clear the gradients."""
         self.state["steps"] += 1
         steps = int(self.state["steps"])
         with torch.no_grad():
-            for index, parameter in enumerate(self._parameters):
+            for index, parameter in enumerate(self.parameters):
                 if parameter.grad is not None:
                     self._move(index, parameter, parameter.grad, steps, learning_rate * self._shares[index])
                     parameter.grad = None
@@ -56,7 +58,7 @@ class AdamW:
 
     def _fresh(self) -> Tensors:
         state: Tensors = {"steps": torch.zeros((), dtype=torch.int64)}
-        for index, parameter in enumerate(self._parameters):
+        for index, parameter in enumerate(self.parameters):
             state[f"{index}.mean"] = torch.zeros_like(parameter, requires_grad=False)
             state[f"{index}.square"] = torch.zeros_like(parameter, requires_grad=False)
         return state

@@ -16,7 +16,7 @@ from headstock.finetune.lesson import open_lesson
 from headstock.finetune.observer import Observer, Trackers
 from headstock.finetune.prepare import Prepared, prepare
 from headstock.finetune.recipe import Recipe
-from headstock.finetune.run import RunFolder
+from headstock.finetune.run import Onlooker, RunFolder
 from headstock.finetune.values import flat, width_of
 from headstock.records import Artefact, Version, artefact_of
 from headstock.report import Assessment, assess
@@ -81,6 +81,19 @@ def fine_tune(
         run.remove()
     trackers.end(prepared.backbone.identity, outcome.report)
     return outcome
+
+
+def assist(
+    catalogue: Catalogue, host: PluginHost, recipe: Recipe, table: Table, name: str, replay: Table | None = None
+) -> None:
+    """What `fine_tune` does in a process that another one leads: train its part of every batch, and keep nothing."""
+    from headstock.finetune.training import train_head
+
+    table, lesson = open_lesson(catalogue, host, recipe, table)
+    silent = Observer()
+    prepared = prepare(catalogue, host, recipe, table, name, silent.say, replay, lesson)
+    run = Onlooker(catalogue.settings.runs, recipe)
+    train_head(catalogue, host, prepared, run, silent, Trackers((), silent.say), threads=1)
 
 
 def _check_licences(catalogue: Catalogue, recipe: Recipe, name: str, said: str, watcher: Observer) -> Statement:

@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
@@ -18,6 +18,7 @@ from headstock.finetune.checkpoint import State, Tensors
 from headstock.finetune.learner import Learner
 from headstock.finetune.recipe import Recipe
 from headstock.finetune.strategy import Phase, rate
+from headstock.finetune.team import Team
 from headstock.finetune.values import Values, pick
 from headstock.hookspecs import Batch, HeadType, Targets
 
@@ -41,6 +42,8 @@ class Job:
     validation_rows: Sequence[int] = ()
     loss: Loss | None = None
     """Instead of the head type's own in training: of the head, a batch and its rows' places in the training rows."""
+    team: Team = field(default_factory=Team)
+    """Who trains the backbone together."""
 
     def loss_of(self, head: torch.nn.Module, batch: Batch, places: Sequence[int]) -> torch.Tensor:
         """What a training step makes smaller."""
@@ -89,8 +92,7 @@ def train(job: Job, head: torch.nn.Module, state: State, after_epoch: Callable[[
             learner.load(_between(state.anchor, learner.copy(), strategy.interpolation))
     head.eval()
     if job.body is not None:
-        job.body.set_live(())
-        job.body.module.eval()
+        job.body.rest()
 
 
 def _between(start: Tensors, end: Tensors, share: float) -> Tensors:
@@ -149,7 +151,8 @@ def _epoch(
         def batch(picked: list[int]) -> Batch:
             return job.head_type.collate(pick(rows, picked), job.train.only(picked))
 
-        return _steps(job, phase, learner, optimizer, state, batches, batch)
+        # Cheap, and every process has all the features: each does the whole of it, and none has to be told.
+        return _steps(job, phase, learner, optimizer, state, batches, batch, Team())
 
 
 def _live_epoch(job: Job, phase: Phase, learner: Learner, optimizer: AdamW, state: State) -> tuple[float, float]:
@@ -165,7 +168,9 @@ def _live_epoch(job: Job, phase: Phase, learner: Learner, optimizer: AdamW, stat
         def batch(picked: list[int]) -> Batch:
             return learner.batch([job.train_rows[i] for i in picked], job.train.only(picked))
 
-        return _steps(job, phase, learner, optimizer, state, batches, batch)
+        figures = _steps(job, phase, learner, optimizer, state, batches, batch, job.team)
+        job.team.mean_buffers(body.buffers(phase.live))
+        return figures
 
 
 def _steps(
@@ -176,18 +181,26 @@ def _steps(
     state: State,
     batches: Sequence[list[int]],
     batch: Callable[[list[int]], Batch],
+    team: Team,
 ) -> tuple[float, float]:
     total = learning_rate = 0.0
     rows = sum(map(len, batches))
     for number, picked in enumerate(batches):
         step = state.epoch * len(batches) + number
         learning_rate = rate(phase.schedule, phase.learning_rate, step, phase.epochs * len(batches))
-        loss = job.loss_of(learner.head, batch(picked), picked)
-        total += float(loss.detach()) * len(picked)
-        if loss.requires_grad:
-            penalty = learner.penalty()
-            (loss if penalty is None else loss + penalty).backward()  # type: ignore[no-untyped-call]
+        mine = team.part(picked)
+        if mine:
+            loss = job.loss_of(learner.head, batch(mine), mine)
+            total += float(loss.detach()) * len(mine)
+            if loss.requires_grad:
+                loss = loss if team.size == 1 else loss * (len(mine) / len(picked))
+                penalty = learner.penalty()
+                loss = loss if penalty is None else loss + penalty.to(loss.device) / team.size
+                loss.backward()  # type: ignore[no-untyped-call]
+        team.add_gradients(optimizer.parameters)
+        if any(parameter.grad is not None for parameter in optimizer.parameters):
             optimizer.step(learning_rate)
+    total = team.total(total)
     if not math.isfinite(total):
         raise HeadstockError(
             f"the loss is {total} in epoch {len(state.history) + 1} of phase {phase.name!r}",

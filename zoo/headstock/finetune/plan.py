@@ -17,6 +17,7 @@ from headstock.errors import InvalidInput
 from headstock.finetune.recipe import (
     FORMAT,
     BackboneChoice,
+    ComputeChoice,
     DataChoice,
     Features,
     HeadChoice,
@@ -71,6 +72,8 @@ class Options:
     """`NAME` to value as typed."""
     strategy: str = "feature-extraction"
     cache: bool = True
+    compute: ComputeChoice | None = None
+    """None: one process on the CPU, FP32, nothing compiled."""
 
 
 def plan_recipe(
@@ -107,7 +110,24 @@ def plan_recipe(
         ),
         stopping=Stopping(patience=options.patience, min_delta=options.min_delta),
         features=Features(cache=options.cache),
+        compute=_compute(options),
     )
+
+
+def _compute(options: Options) -> ComputeChoice | None:
+    """How the backbone is trained; raises `InvalidInput` where there is nothing of it to train."""
+    if options.compute is None:
+        return None
+    if options.strategy == FEATURE_EXTRACTION:
+        raise InvalidInput(
+            "--device, --precision, --compile and --processes say how the backbone is trained, and strategy "
+            f"{options.strategy!r} trains no part of it",
+            fix="--strategy last-1, full, lora, ..., or leave them out",
+        )
+    from headstock.finetune.team import check_batches
+
+    check_batches(options.compute, options.batch_size)
+    return options.compute
 
 
 def _pace(options: Options) -> Pace:

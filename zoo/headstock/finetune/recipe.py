@@ -118,6 +118,18 @@ class TeacherChoice(_Section):
     """Weight of the teacher's answers in the loss; the labels have the rest."""
 
 
+class ComputeChoice(_Section):
+    """What the backbone is trained on, and how exactly: each of these may change a result's last bits."""
+
+    device: Literal["cpu", "cuda"]
+    precision: Literal["fp32", "bf16"]
+    """Of the products in training; weights, gradients and everything that is judged stay FP32."""
+    compiler: str
+    """Backend of `torch.compile` for the training steps; empty compiles nothing."""
+    processes: int = Field(ge=1)
+    """Each takes its part of every batch."""
+
+
 class Recipe(_Section):
     """All that decides a fine-tune; its digest names the run."""
 
@@ -136,6 +148,8 @@ class Recipe(_Section):
     """Left out: the head begins anew."""
     teacher: TeacherChoice | None = None
     """Left out: the labels alone are learned."""
+    compute: ComputeChoice | None = None
+    """Left out: one process on the CPU, FP32, nothing compiled."""
 
     def to_json(self) -> dict[str, Any]:
         """The object that `digest` is taken of; a section that is left out is no part of it."""
@@ -191,6 +205,7 @@ _SECTIONS: dict[str, tuple[type[BaseModel], ...]] = {
     "parent": (ParentChoice,),
     "replay": (ReplayChoice,),
     "teacher": (TeacherChoice,),
+    "compute": (ComputeChoice,),
 }
 
 

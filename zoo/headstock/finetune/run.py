@@ -17,6 +17,21 @@ _LOCK = "lock"
 _CHECKPOINT = "checkpoint"
 
 
+class Onlooker:
+    """The run folder as another process of the same run sees it: it begins where that one does, and writes nothing."""
+
+    def __init__(self, root: Path, recipe: Recipe) -> None:
+        """The folder of `recipe` under `root`, which the process that leads holds the lock of."""
+        self._path = root / recipe.digest.removeprefix("sha256:") / _CHECKPOINT
+
+    def read_checkpoint(self) -> bytes | None:
+        """The last checkpoint's bytes, or None."""
+        return self._path.read_bytes() if self._path.exists() else None
+
+    def write_checkpoint(self, data: bytes) -> None:
+        """The leader's has the same bytes."""
+
+
 class RunFolder:
     """A context manager that holds the run's lock; a killed process loses it with its life."""
 

@@ -19,6 +19,8 @@ Initial = Literal["pretrained", "random"]
 FEATURE_EXTRACTION = "feature-extraction"
 DISCRIMINATIVE = 1 / 2.6
 """Rate of a layer group as a share of the one above it (Howard and Ruder 2018, ULMFiT)."""
+HIGHEST_RATE = 1000.0
+"""No learning rate above it: a larger one is a slip of the keyboard."""
 _WARM_UP = 0.1
 _LOWEST = 1 / 32
 
@@ -34,9 +36,9 @@ class Phase(BaseModel):
     """Layer groups of the backbone that learn, by name; empty: the backbone is frozen and only the head learns."""
     epochs: int = Field(ge=1, le=100_000)
     """At most so many passes over the training rows; early stopping may end the phase before."""
-    learning_rate: float = Field(gt=0, le=1000)
+    learning_rate: float = Field(gt=0, le=HIGHEST_RATE)
     """Of the head."""
-    backbone_rate: float = Field(ge=0, le=1000)
+    backbone_rate: float = Field(ge=0, le=HIGHEST_RATE)
     """Of the live group nearest to the output; 0 where nothing is live."""
     decay: float = Field(gt=0, le=1)
     """Rate of each live group as a share of the rate of the next one towards the output; 1: all the same."""

@@ -22,7 +22,8 @@ from headstock.finetune.new_backbone import NewBackbone, admit, group_digests, i
 from headstock.finetune.observer import Observer, Trackers
 from headstock.finetune.prepare import Prepared
 from headstock.finetune.reset import reset
-from headstock.finetune.run import RunFolder
+from headstock.finetune.run import Onlooker, RunFolder
+from headstock.finetune.team import Team, team_of
 from headstock.finetune.values import Values, flat, pick, width_of
 from headstock.graph import Graph
 from headstock.records import Artefact
@@ -60,7 +61,7 @@ def train_head(
     catalogue: Catalogue,
     host: PluginHost,
     prepared: Prepared,
-    run: RunFolder,
+    run: RunFolder | Onlooker,
     watcher: Observer,
     trackers: Trackers,
     threads: int,
@@ -73,17 +74,22 @@ def train_head(
     """
     recipe = prepared.recipe
     began = time.perf_counter()
+    # What is only compared runs beside the run, in the process that leads.
+    team = Team() if compared else team_of(recipe.compute)
     try:
         restored = _restore(catalogue, host, prepared)
         before = group_digests(restored) if restored is not None and recipe.strategy.changes_backbone else {}
         extractor = _extractor(catalogue, prepared, threads)
         dataset, split = prepared.dataset, prepared.split
-        features = extractor.features(dataset.inputs, watcher.features)
+        with team.leader_first():
+            features = extractor.features(dataset.inputs, watcher.features)
         train, validation = pick(features.values, split.train), pick(features.values, split.validation)
         extracted = time.perf_counter() - began
-        body = _body(prepared, restored)
+        body = _body(prepared, restored, team)
         head = _build_head(prepared, train)
         state = _read_state(run, head, watcher.say)
+        # Nobody writes the next checkpoint before everybody has read the last.
+        team.wait()
         resumed = len(state.history)
         if resumed:
             most = recipe.strategy.epochs
@@ -97,10 +103,11 @@ def train_head(
         source = _source(prepared, extractor, train, validation)
         job = loop.Job(
             recipe, prepared.head_type, source, prepared.train, prepared.validation, body, split.train,
-            split.validation, prepared.lesson.taught(split.train) if prepared.lesson else None,
+            split.validation, prepared.lesson.taught(split.train) if prepared.lesson else None, team,
         )  # fmt: skip
         watcher.start(recipe, resumed)
         loop.train(job, head, state, after_epoch)
+        team.close()
     finally:
         watcher.end()
     trained = time.perf_counter() - began - extracted
@@ -112,7 +119,7 @@ def train_head(
             with loop.one_thread():
                 validation = body.values(split.validation, recipe.optimizer.batch_size)
         return Trained(head, state, features, train, validation, *parents, None, None, resumed, seconds)
-    if restored is not None:
+    if restored is not None and team.leads:
         graph: Graph | None = None
         if recipe.strategy.lora_rank:
             # An adapter that went on is never zero; one that did not move is stored as the one that it was.
@@ -157,13 +164,16 @@ def _restore(catalogue: Catalogue, host: PluginHost, prepared: Prepared) -> Rest
     return restored
 
 
-def _body(prepared: Prepared, restored: Restored | None) -> Body | None:
+def _body(prepared: Prepared, restored: Restored | None, team: Team) -> Body | None:
     if restored is None:
         return None
     preprocessor = prepared.backbone.open_preprocessor()
     rows = RowSource(preprocessor, prepared.head_type.reads, prepared.dataset.inputs)
     tap, strategy = restored.identity.tap(prepared.recipe.head.tap), prepared.recipe.strategy
-    return Body(restored, tap, preprocessor, rows, adapters=bool(strategy.lora_rank))
+    compute = prepared.recipe.compute
+    return Body(
+        restored, tap, preprocessor, rows, adapters=bool(strategy.lora_rank), compute=compute, team=team
+    )  # fmt: skip
 
 
 def _unseen(done: int, total: int) -> None:
@@ -224,7 +234,7 @@ def _build_head(prepared: Prepared, train: Values) -> torch.nn.Module:
     return head
 
 
-def _read_state(run: RunFolder, head: torch.nn.Module, say: Callable[[str], None]) -> State:
+def _read_state(run: RunFolder | Onlooker, head: torch.nn.Module, say: Callable[[str], None]) -> State:
     data = run.read_checkpoint()
     if data is None:
         return State()

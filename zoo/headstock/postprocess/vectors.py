@@ -28,8 +28,10 @@ class Classification(Kind):
 
     def apply(self, spec: Mapping[str, Any], raw: Floats, contexts: Contexts) -> dict[str, Array]:
         """Raw outputs are the logits."""
-        names = np.array([label.encode() for label in spec["labels"]], dtype=object)
-        return {"logits": raw, "probabilities": softmax(raw), "label": names[raw.argmax(axis=-1)]}
+        labels = spec["labels"]
+        # Of a thousand labels, those of these rows.
+        names = texts([labels[index] for index in raw.argmax(axis=-1).tolist()])
+        return {"logits": raw, "probabilities": softmax(raw), "label": names}
 
 
 class MultiLabel(Kind):

@@ -54,6 +54,7 @@ class TextPreprocessor:
             "token_type_ids": options["pad_type_id"],
         }
         self._inputs: tuple[str, ...] = tuple(options["inputs"])
+        self._optional = {"token_type_ids"} & set(self._inputs)
         self._tokenizer = _open_tokenizer(files, self._max_length, options["vocab_size"])
         # Rows share read-only slices of these: most masks are all ones and most token types all zeros.
         self._ones = np.ones(self._max_length, np.int64)
@@ -119,8 +120,11 @@ class TextPreprocessor:
         self._check_tensors(tensors)
         ids, mask = tensors["input_ids"], tensors["attention_mask"]
         types = tensors.get("token_type_ids")
-        # Index of the last 1 plus 1; every row has one.
+        # Index of the last 1 plus 1.
         lengths = ids.shape[1] - np.argmax(mask[:, ::-1], axis=1)
+        empty = np.flatnonzero(mask[np.arange(len(mask)), lengths - 1] == 0)
+        if empty.size:
+            raise InvalidInput(f"row {empty[0]} of 'attention_mask' is all zeros; expected at least one 1")
         over = np.flatnonzero(lengths > self._max_length)
         if over.size:
             raise InvalidInput(
@@ -189,9 +193,7 @@ class TextPreprocessor:
         return {"text": text, "offsets": offsets, "words": np.array(words, np.int32)}
 
     def _check_tensors(self, tensors: Mapping[str, Array]) -> None:
-        unknown = sorted(set(tensors) - set(self._inputs))
-        missing = [spec.name for spec in self.tensor_inputs if spec.name not in tensors]
-        if unknown or missing:
+        if set(self._inputs) - tensors.keys() not in (set(), self._optional) or tensors.keys() - set(self._inputs):
             raise InvalidInput(
                 f"inputs {sorted(tensors)} do not fit; expected {[s.name for s in self.tensor_inputs]}"
                 + (" and optionally 'token_type_ids'" if "token_type_ids" in self._inputs else "")
@@ -212,16 +214,13 @@ class TextPreprocessor:
     def _check_values(self, tensors: Mapping[str, Array]) -> None:
         for name, tensor in tensors.items():
             # Read as unsigned, a negative value is a huge one: one comparison sees both ends.
-            bad = tensor.view(np.uint64) >= self._limits[name]
-            if bad.any():
-                row, column = np.argwhere(bad)[0].tolist()
+            unsigned = tensor.view(np.uint64)
+            if unsigned.max(initial=0) >= self._limits[name]:
+                row, column = np.argwhere(unsigned >= self._limits[name])[0].tolist()
                 raise InvalidInput(
                     f"input {name!r} holds {int(tensor[row, column])} at row {row}, position {column}; "
                     f"expected 0 to {self._limits[name] - 1}"
                 )
-        empty = np.flatnonzero(~tensors["attention_mask"].any(axis=1))
-        if empty.size:
-            raise InvalidInput(f"row {empty[0]} of 'attention_mask' is all zeros; expected at least one 1")
 
 
 def _text(sample: Any, index: int) -> str:
