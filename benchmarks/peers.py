@@ -19,6 +19,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
+import psutil
 
 from _answers import Expected, by_bare, check_answers
 from _common import Server, closed_loop, ids_request, median, pin_load, report, serve, verdict
@@ -35,7 +36,7 @@ from headstock_server.bench.measure import Rules, measure
 
 ENVIRONMENTS = Path(__file__).parents[1] / ".venv-peers"
 PEERS, MODELS, CALLERS, LENGTH, ROWS, FLOATS = ("mlserver", "pytriton"), 100, 32, 32, 128, 384
-OURS, SHARE = "headstock", 0.7
+OURS, SHARE, MODEL_MB = "headstock", 0.7, 150
 SINGLE = {"batched": 0, "plain": 0}
 """The peers' two models with one head, by its seed; ours needs one."""
 Rates = dict[str, dict[str, list[float]]]
@@ -49,6 +50,9 @@ def main() -> int:
     missing = [name for name in PEERS if not getattr(asked, f"{name}_python").exists()]
     if len(missing) == len(PEERS):
         raise SystemExit(f"no peer is installed: {', '.join(PEERS)}; make bench-peers")
+    needed = asked.models * MODEL_MB * 1e6
+    if psutil.virtual_memory().available < needed:
+        raise SystemExit(f"{asked.models} models of a peer take up to {needed / 1e9:.0f} GB; less memory is free")
     with minilm_zoo() as home:
         names = add_models(home, asked.models)
         with open_zoo(home) as catalogue:
