@@ -36,9 +36,10 @@ from _options import options
 from _zoo import add_models, add_private_models, graph_of, head_weight, minilm_zoo
 from headstock.graph import Graph
 from headstock_server.bench.mix import picks, shares
-from headstock_server.engine.profile import DEFAULT_TOKENS
 
 MODELS, ROWS, LENGTH, CALLERS = 100, 256, 32, 32
+BUDGET = 256
+"""Tokens of a pass of a separate session: where one core gains nothing more."""
 SESSION_MB = 110
 """What a session of MiniLM takes, generously."""
 
@@ -100,7 +101,7 @@ def main() -> int:
         graph = Graph(graph_of(home))
         with (
             serve(home, "--models", ",".join(shared)) as ours,
-            serve_engine(home, private, token_budget=DEFAULT_TOKENS) as theirs,
+            serve_engine(home, private, token_budget=BUDGET) as theirs,
         ):
             sides = [side(server, names, graph) for server, names in ((ours, shared), (theirs, private))]
             turns: dict[Cell, list[Turn]] = {cell: [] for cell in CELLS}

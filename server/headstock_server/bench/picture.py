@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 from xml.sax.saxutils import escape
 
 from headstock_server.bench.figures import Figures
@@ -12,6 +13,7 @@ from headstock_server.bench.figures import Figures
 _LEFT, _TOP, _WIDTH, _HEIGHT, _RIGHT, _BOTTOM = 70, 40, 560, 320, 70, 50
 _COLOURS = ("#3465a4", "#4e9a06", "#c17d11", "#a40000", "#75507b")
 _STEPS = (1, 2, 5)
+_LINE = 15
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +47,12 @@ def picture(title: str, across: str, points: Sequence[Point], bound_ms: float | 
         lines.append(
             f'<line x1="{_LEFT}" x2="{_LEFT + _WIDTH}" y1="{y}" y2="{y}" stroke="#888" stroke-dasharray="6 4"/>'
         )
+    ends: list[_End] = []
     for place, name in enumerate(names):
-        lines += _curve(scale, points, name, _COLOURS[place % len(_COLOURS)])
+        curve, end = _curve(scale, points, name, _COLOURS[place % len(_COLOURS)])
+        lines += curve
+        ends += end
+    lines += _labels(ends)
     return "\n".join([*lines, "</svg>", ""])
 
 
@@ -88,10 +94,19 @@ def _axes(scale: _Scale, across: str) -> list[str]:
     return lines
 
 
-def _curve(scale: _Scale, points: Sequence[Point], name: str, colour: str) -> list[str]:
+class _End(NamedTuple):
+    """Where a curve ends, to be labelled there."""
+
+    y: float
+    x: float
+    name: str
+    colour: str
+
+
+def _curve(scale: _Scale, points: Sequence[Point], name: str, colour: str) -> tuple[list[str], list[_End]]:
     seen = [(point, value) for point in points if (value := point.figures.latency_ms[name])]
     if not seen:
-        return []
+        return [], []
     places = [(scale.x(point.load), scale.y(value)) for point, value in seen]
     path = " ".join(f"{x},{y}" for x, y in places)
     lines = [f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"/>']
@@ -99,4 +114,14 @@ def _curve(scale: _Scale, points: Sequence[Point], name: str, colour: str) -> li
         fill = "white" if point.figures.errors else colour
         lines.append(f'<circle cx="{x}" cy="{y}" r="4" fill="{fill}" stroke="{colour}"/>')
     x, y = places[-1]
-    return [*lines, f'<text x="{x + 8}" y="{y + 4}" fill="{colour}">{escape(name)}</text>']
+    return lines, [_End(y, x, name, colour)]
+
+
+def _labels(ends: Sequence[_End]) -> list[str]:
+    """The names of the curves beside their ends, from the top, each at least a line below the one before."""
+    lines, free = [], 0.0
+    for end in sorted(ends):
+        y = max(end.y + 4, free)
+        free = y + _LINE
+        lines.append(f'<text x="{end.x + 8}" y="{y}" fill="{end.colour}">{escape(end.name)}</text>')
+    return lines
