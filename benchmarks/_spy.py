@@ -21,24 +21,9 @@ def profile(pid: int, seconds: float, load: Callable[[], object]) -> Counter[str
         raise SystemExit("--profile needs py-spy, which is not on the PATH: pip install 'headstock[bench]'")
     with tempfile.TemporaryDirectory() as folder:
         raw = Path(folder, "stacks")
-        command = [
-            spy,
-            "record",
-            "--pid",
-            str(pid),
-            "--format",
-            "raw",
-            "--output",
-            str(raw),
-            "--rate",
-            str(RATE),
-            "--gil",
-        ]
-        sampler = subprocess.Popen(
-            [*command, "--rate", str(RATE), "--duration", str(max(1, round(seconds)))],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-        )
+        command = [spy, "record", "--gil", "--pid", str(pid), "--format", "raw", "--output", str(raw)]
+        command += ["--rate", str(RATE), "--duration", str(max(1, round(seconds)))]
+        sampler = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
         load()
         _, errors = sampler.communicate(timeout=seconds + 30)
         if not raw.exists():

@@ -24,18 +24,18 @@ import psutil
 from _answers import Expected, by_bare, check_answers
 from _common import Server, closed_loop, ids_request, median, pin_load, report, serve, verdict
 from _mixed import ids_requests, mixed_lengths
+from _noop import FLOATS, NOOP, check_noop, noop_request, publish_noop
 from _options import options
 from _peer_servers import Peer
-from _zoo import add_models, graph_of, head_weight, minilm_zoo, open_zoo
+from _zoo import add_models, graph_of, head_weight, minilm_zoo
 from headstock.graph import Graph
 from headstock.oip import open_inference_grpc_pb2 as oip
-from headstock.testing.toy import ToyHead, publish_toy
 from headstock_server.bench.arrivals import arrivals
 from headstock_server.bench.load import Request, opened
 from headstock_server.bench.measure import Rules, measure
 
 ENVIRONMENTS = Path(__file__).parents[1] / ".venv-peers"
-PEERS, MODELS, CALLERS, LENGTH, ROWS, FLOATS = ("mlserver", "pytriton"), 100, 32, 32, 128, 384
+PEERS, MODELS, CALLERS, LENGTH, ROWS = ("mlserver", "pytriton"), 100, 32, 32, 128
 OURS, SHARE, MODEL_MB = "headstock", 0.7, 150
 SINGLE = {"batched": 0, "plain": 0}
 """The peers' two models with one head, by its seed; ours needs one."""
@@ -55,8 +55,7 @@ def main() -> int:
         raise SystemExit(f"{asked.models} models of a peer take up to {needed / 1e9:.0f} GB; less memory is free")
     with minilm_zoo() as home:
         names = add_models(home, asked.models)
-        with open_zoo(home) as catalogue:
-            publish_toy(catalogue, {"noop": ToyHead(labels=(), out=FLOATS, seed=1)})
+        publish_noop(home)
         graph = graph_of(home)
         expected = by_bare(
             Graph(graph), {**{n: head_weight(seed) for n, seed in SINGLE.items()},
@@ -83,9 +82,10 @@ def one_model(
 ) -> tuple[Rates, Rates]:
     """Answers a second by cell, and the p99 in milliseconds of ours and of each peer at the peer's rate."""
     with ExitStack() as stack:
-        servers = {OURS: stack.enter_context(serve(home, "--models", f"{model},noop"))}
+        servers = {OURS: stack.enter_context(serve(home, "--models", f"{model},{NOOP}"))}
         servers |= {peer.name: stack.enter_context(peer.serve(SINGLE)) for peer in peers}
         loads = {name: _single_loads(name, model) for name in servers}
+        check_noop(servers[OURS].address)
         for name, server in servers.items():
             for cell in (f"{LENGTH} tokens", "mixed lengths"):
                 check_answers(server.address, loads[name][cell], expected)
@@ -103,19 +103,15 @@ def _single_loads(side: str, model: str) -> dict[str, list[bytes]]:
     return {
         f"{LENGTH} tokens": [ids_request(equal, LENGTH, seed) for seed in range(ROWS)],
         "mixed lengths": ids_requests([mixed], mixed_lengths(ROWS)),
-        f"no-op of {FLOATS} floats": [_noop(side)],
+        f"no-op of {FLOATS} floats": [noop_request() if side == OURS else _identity()],
     }
 
 
-def _noop(side: str) -> bytes:
-    """For ours the text `hi`, of which it makes as many floats; a peer gives back those that it gets."""
-    request = oip.ModelInferRequest(model_name="noop" if side == OURS else "identity")
-    if side == OURS:
-        request.inputs.add(name="text", datatype="BYTES", shape=[1])
-        request.raw_input_contents.append(len(b"hi").to_bytes(4, "little") + b"hi")
-    else:
-        request.inputs.add(name="floats", datatype="FP32", shape=[1, FLOATS])
-        request.raw_input_contents.append(np.ones(FLOATS, "<f4").tobytes())
+def _identity() -> bytes:
+    """The peers' no-op gives back the floats that it gets; ours makes as many of a word."""
+    request = oip.ModelInferRequest(model_name="identity")
+    request.inputs.add(name="floats", datatype="FP32", shape=[1, FLOATS])
+    request.raw_input_contents.append(np.ones(FLOATS, "<f4").tobytes())
     data: bytes = request.SerializeToString()
     return data
 
@@ -189,7 +185,7 @@ def _print(rates: Rates, tails: Rates, memory: dict[str, float], ready: dict[str
     for cell, sides in [*rates.items(), *tails.items()]:
         for peer in sides.keys() - {OURS}:
             ratio = median([ours / theirs for ours, theirs in zip(sides[OURS], sides[peer], strict=True)])
-            ratios[f"{cell}, {peer}"] = ratio
+            ratios[cell if peer in cell else f"{cell}, {peer}"] = ratio
             rows.append([cell, peer, f"{median(sides[OURS]):.1f}", f"{median(sides[peer]):.1f}", f"{ratio:.3f}"])
     results = {"ratio": ratios, "rounds": rates | tails, "memory_mb": memory, "ready_s": ready}
     report(
