@@ -12,7 +12,7 @@ from typing import NamedTuple
 from _common import SERVER_CORE, median, pin
 
 QUIET = 0.95
-"""Share of its core below which something else took too much of it."""
+"""Share of its core below which something else took too much for ratios by the clock: such a run does not pass."""
 
 
 class BareRate(NamedTuple):
