@@ -2,11 +2,14 @@
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
+PEERS  := .venv-peers
+# The distribution's own Python: nvidia-pytriton links its library.
+SYSTEM_PYTHON ?= /usr/bin/python3
 # One thread per library by default: results repeat, and small machines are shared.
 export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: help install demo test lint format protos protos-check families bench clean
+.PHONY: help install demo test lint format protos protos-check families bench bench-quick bench-peers clean
 
 help:            ## Show the verbs.
 	@grep -E '^[a-z-]+: .*##|^[a-z-]+:  *##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 16
@@ -44,13 +47,18 @@ protos-check: protos  ## Fail when the committed stubs differ from the protos.
 families: install  ## Take every family with every fitting head through everything and rewrite docs/families.md.
 	$(BIN)/python scripts/families.py
 
-bench: install   ## Print every benchmark's table and its ratio to the limit.
-	$(BIN)/python benchmarks/cli_list.py
-	$(BIN)/python benchmarks/feature_cache.py
-	$(BIN)/python benchmarks/serving_limit.py
-	$(BIN)/python benchmarks/many_heads.py
-	$(BIN)/python benchmarks/licences.py
-	$(BIN)/python benchmarks/quality.py
+bench: install   ## Run every benchmark: its table, its ratio to the limit, and the time that all took.
+	$(BIN)/python benchmarks/run_all.py
+
+bench-quick: install  ## Run the most important benchmarks with short windows, in about five minutes.
+	$(BIN)/python benchmarks/run_all.py --quick
+
+bench-peers: $(PEERS)/mlserver/.installed $(PEERS)/pytriton/.installed  ## Install the servers that benchmarks/peers.py compares with, in .venv-peers.
+
+$(PEERS)/%/.installed: benchmarks/_peers/%.txt
+	$(SYSTEM_PYTHON) -m venv $(PEERS)/$*
+	$(PEERS)/$*/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	touch $@
 
 clean:           ## Remove what the verbs made.
-	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(PEERS) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

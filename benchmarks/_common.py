@@ -7,6 +7,7 @@ that run these are shared, and absolute figures move by a factor of two within m
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import os
 import platform
@@ -16,7 +17,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -30,7 +31,10 @@ from headstock.oip import open_inference_grpc_pb2 as oip
 
 HEADSTOCK = str(Path(sys.executable).with_name("headstock"))
 INFER = "/inference.GRPCInferenceService/ModelInfer"
+CHANNEL = [("grpc.max_receive_message_length", -1)]
 SERVER_CORE, LOAD_CORE = 0, 1
+MOST_ERRORS = 100
+"""A load ends early once so many requests have failed."""
 
 
 def environment() -> dict[str, str]:
@@ -67,24 +71,34 @@ class Server:
 
     def pss_mb(self) -> float:
         """Proportional resident memory of the server's processes, MB."""
-        family = [
-            psutil.Process(self.process.pid),
-            *psutil.Process(self.process.pid).children(recursive=True),
-        ]
-        return sum(p.memory_full_info().pss for p in family) / 1e6
+        return sum(p.memory_full_info().pss for p in self._family()) / 1e6
 
-    def cpu_seconds(self) -> float:
-        """User and system time of the server so far, seconds."""
-        times = psutil.Process(self.process.pid).cpu_times()
-        return times.user + times.system
+    def cpu_seconds(self, *, children: bool = True) -> float:
+        """User and system time of the server's processes so far, or of its first alone, seconds."""
+        return sum(sum(p.cpu_times()[:2]) for p in (self._family() if children else self._family()[:1]))
+
+    def _family(self) -> list[psutil.Process]:
+        first = psutil.Process(self.process.pid)
+        return [first, *first.children(recursive=True)]
+
+
+def serve(home: Path, *options: str) -> AbstractContextManager[Server]:
+    """A server on core 0 for the catalogue in `home`."""
+    return started([HEADSTOCK, "serve", "--bind", "127.0.0.1:0", *options], home)
+
+
+def serve_engine(home: Path, models: Sequence[str] = (), **engine: Any) -> AbstractContextManager[Server]:
+    """The same server with other `EngineOptions`, which the command line does not offer."""
+    script = str(Path(__file__).with_name("_engine_server.py"))
+    return started([sys.executable, script, json.dumps({"models": list(models), "engine": engine})], home)
 
 
 @contextmanager
-def serve(home: Path, *options: str) -> Iterator[Server]:
-    """A server on core 0 for the catalogue in `home`."""
-    started = time.perf_counter()
+def started(command: Sequence[str], home: Path) -> Iterator[Server]:
+    """A server process on core 0 that says `listening on HOST:PORT` once it is ready."""
+    begin = time.perf_counter()
     process = subprocess.Popen(
-        [HEADSTOCK, "serve", "--bind", "127.0.0.1:0", *options],
+        command,
         text=True,
         stdout=subprocess.PIPE,
         env={**os.environ, "HEADSTOCK_HOME": str(home)},
@@ -94,50 +108,13 @@ def serve(home: Path, *options: str) -> Iterator[Server]:
         assert process.stdout is not None
         for line in process.stdout:
             if match := re.search(r"listening on (\S+:\d+)", line):
-                yield Server(match.group(1), process, time.perf_counter() - started)
+                yield Server(match.group(1), process, time.perf_counter() - begin)
                 break
         else:
             raise SystemExit("the server did not start")
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(timeout=30)
-
-
-@dataclass(frozen=True)
-class BareRate:
-    """Rows per second of bare ONNX Runtime."""
-
-    wall: float
-    cpu: float
-
-
-class BareOrt:
-    """Bare ONNX Runtime on core 0, asked for bursts."""
-
-    def __init__(self, graph: Path, *, vocabulary: int, tap: str) -> None:
-        script = Path(__file__).with_name("_bare_ort.py")
-        self._process = subprocess.Popen(
-            [sys.executable, str(script), str(graph), str(vocabulary), tap],
-            text=True,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            preexec_fn=pin(SERVER_CORE),
-        )
-
-    def rate(self, lengths: Sequence[int], batch: int, seconds: float) -> BareRate:
-        """Rows per wall and per CPU second at a batch size, rows in the order given."""
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        request = {"lengths": list(map(int, lengths)), "batch": batch, "seconds": seconds}
-        self._process.stdin.write(json.dumps(request) + "\n")
-        self._process.stdin.flush()
-        return BareRate(**json.loads(self._process.stdout.readline()))
-
-    def close(self) -> None:
-        """End the process."""
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        self._process.wait(timeout=10)
 
 
 def ids_request(model: str, length: int, seed: int, vocabulary: int = 30000, output: str = "logits") -> bytes:
@@ -165,38 +142,58 @@ class Load:
     """All answers, the warm-up's included."""
 
 
-def closed_loop(address: str, requests: Sequence[bytes], concurrency: int, seconds: float, warmup: float = 0.7) -> Load:
-    """`concurrency` callers that each send their next request when the last was answered; warm-up is not counted."""
-    return asyncio.run(_closed_loop(address, requests, concurrency, seconds, warmup))
+def closed_loop(
+    address: str, requests: Sequence[bytes], concurrency: int, seconds: float, warmup: float = 0.7, turns: int = 0
+) -> Load:
+    """`concurrency` callers that each send the next request when their last was answered; warm-up is not counted.
+
+    The window lasts `seconds`, and until all requests were answered `turns` times.
+    """
+    return asyncio.run(_closed_loop(address, requests, concurrency, seconds, warmup, turns))
 
 
 async def _closed_loop(
-    address: str, requests: Sequence[bytes], concurrency: int, seconds: float, warmup: float
+    address: str, requests: Sequence[bytes], concurrency: int, seconds: float, warmup: float, turns: int
 ) -> Load:
-    answered: list[tuple[float, float]] = []
-    errors = 0
-    async with grpc.aio.insecure_channel(address) as channel:
+    counted: list[tuple[float, float]] = []
+    errors = answers = 0
+    upcoming = itertools.cycle(requests)
+    async with grpc.aio.insecure_channel(address, options=CHANNEL) as channel:
         infer = channel.unary_unary(INFER)
-        end = time.perf_counter() + warmup + seconds
+        begin = time.perf_counter() + warmup
+        stop = float("inf")
 
-        async def caller(index: int) -> None:
-            nonlocal errors
-            position = index
-            while (start := time.perf_counter()) < end:
+        async def caller() -> None:
+            nonlocal errors, answers, stop
+            while (start := time.perf_counter()) < begin + seconds or len(counted) <= turns * len(requests):
                 try:
-                    await infer(requests[position % len(requests)])
-                    answered.append((start, time.perf_counter()))
+                    await infer(next(upcoming))
+                    answers += 1
+                    if begin <= (ended := time.perf_counter()) < stop:
+                        counted.append((start, ended))
                 except grpc.aio.AioRpcError:
                     errors += 1
-                position += concurrency
+                    if errors > MOST_ERRORS:
+                        break
+            # What is answered after this is answered to fewer callers.
+            stop = min(stop, time.perf_counter())
 
-        await asyncio.gather(*(caller(i) for i in range(concurrency)))
-    counted = [(s, e) for s, e in answered if end - seconds <= e <= end]
-    # The slope of answers over time: answers come in bursts of a batch, so a bare count of a short window is wrong.
-    ends = sorted(e for _, e in counted)
-    rate = (len(ends) - 1) / (ends[-1] - ends[0]) if len(ends) > 1 else 0.0
-    latencies = np.array([e - s for s, e in counted]) * 1000
-    return Load(rate, float(np.percentile(latencies, 50)), float(np.percentile(latencies, 99)), errors, len(answered))
+        await asyncio.gather(*(caller() for _ in range(concurrency)))
+    latencies = np.array([e - s for s, e in counted] or [np.nan]) * 1000
+    p50, p99 = (float(np.percentile(latencies, q)) for q in (50, 99))
+    return Load(_slope([e for _, e in counted], len(requests)), p50, p99, errors, answers)
+
+
+def _slope(ends: Sequence[float], turn: int) -> float:
+    """Answers per second as the slope of answers over time, over as many whole turns of the requests as there are.
+
+    Answers come in bursts of a batch, so a bare count of a short window is wrong; requests differ, so part of a turn is
+    another load than the whole.
+    """
+    ends = sorted(ends)
+    last = len(ends) - 1
+    last = last // turn * turn or last
+    return last / (ends[last] - ends[0]) if last > 0 else 0.0
 
 
 def median(values: Sequence[float]) -> float:

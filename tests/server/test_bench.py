@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -20,12 +22,15 @@ from headstock_server.app import Running
 from headstock_server.bench import load
 from headstock_server.bench.arrivals import arrivals
 from headstock_server.bench.command import bench
-from headstock_server.bench.figures import Sample, figures
+from headstock_server.bench.figures import Figures, Sample, figures
 from headstock_server.bench.inputs import chosen, generated
 from headstock_server.bench.mix import lengths, picks, shares
+from headstock_server.bench.picture import Point, picture
 from headstock_server.bench.recorded import recorded
 from headstock_server.bench.search import highest_rate
 from headstock_server.bench.stable import Window, is_stable
+from headstock_server.scheduler import Ticket
+from headstock_server.transport.tenant import TENANT, tenant_of
 
 SHORT = ("--duration", "0.2", "--warmup", "0.05", "--lengths", "4")
 
@@ -201,7 +206,7 @@ async def test_what_was_due_but_not_sent_is_counted(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(load, "GRACE", -1.0)
     stop = asyncio.Event()
 
-    async def stall(request: bytes, timeout: float) -> None:
+    async def stall(request: bytes, timeout: float, metadata: object) -> None:
         time.sleep(0.05)
         stop.set()
 
@@ -214,7 +219,16 @@ async def test_what_was_due_but_not_sent_is_counted(monkeypatch: pytest.MonkeyPa
 
 async def test_each_model_goes_round_its_own_requests() -> None:
     sequence = load.requests(["a", "b"], [[b"1", b"2"], [b"3"]], iter([0, 1, 0, 0]))
-    assert list(sequence) == [("a", b"1"), ("b", b"3"), ("a", b"2"), ("a", b"1")]
+    assert [(r.model, r.message) for r in sequence] == [("a", b"1"), ("b", b"3"), ("a", b"2"), ("a", b"1")]
+
+
+async def test_tenants_take_turns_whatever_the_model() -> None:
+    def named(tenants: int) -> list[str]:
+        sequence = load.requests(["a", "b"], [[b"1"], [b"2"]], iter([0, 0, 1, 0]), tenants)
+        return [value for request in sequence for _, value in request.metadata]
+
+    assert named(3) == ["tenant-0", "tenant-1", "tenant-2", "tenant-0"]
+    assert named(0) == []
 
 
 # Stability
@@ -260,6 +274,44 @@ def test_a_server_that_sustains_nothing_or_everything_ends_the_search() -> None:
     assert highest_rate(lambda rate: True, 1.0, trials=5) == 16.0
 
 
+# The picture
+
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def point(size: float, p50: float | None, p99: float | None, *, failed: int = 0) -> Point:
+    """One load with its latencies in milliseconds."""
+    latency = {"p50": p50, "p99": p99, "mean": p50}
+    return Point(size, Figures(1.0, size, 10, {"INTERNAL": failed} if failed else {}, latency, None))
+
+
+def test_the_picture_has_a_curve_for_each_percentile_in_order_of_load() -> None:
+    drawn = ElementTree.fromstring(picture("a & b", "callers", [point(8, 40, 90), point(1, 5, 9), point(4, 20, 45)]))
+    assert "a & b" in [text.text for text in drawn.iter(f"{SVG}text")]
+    for line in drawn.iter(f"{SVG}polyline"):
+        places = [tuple(map(float, place.split(","))) for place in line.attrib["points"].split()]
+        assert places == sorted(places), "more load is further right"
+        assert [y for _, y in places] == sorted((y for _, y in places), reverse=True), "slower is higher"
+    names = [text.text for text in drawn.iter(f"{SVG}text") if text.text in ("p50", "p99", "mean")]
+    assert names == ["p99", "p50"]
+    assert len(list(drawn.iter(f"{SVG}circle"))) == 6
+
+
+def test_the_picture_shows_what_failed_and_what_was_not_answered() -> None:
+    """Errors make hollow points; where nothing was answered there is no point."""
+    points = [point(1, 5, 9), point(2, 6, 11, failed=1), point(3, None, None, failed=10)]
+    drawn = ElementTree.fromstring(picture("m", "requests a second", points, bound_ms=50))
+    fills = [circle.attrib["fill"] for circle in drawn.iter(f"{SVG}circle")]
+    assert len(fills) == 4
+    assert fills.count("white") == 2
+    assert [line.attrib["y1"] for line in drawn.iter(f"{SVG}line") if "stroke-dasharray" in line.attrib]
+
+
+def test_a_picture_without_an_answer_is_empty_and_no_error() -> None:
+    drawn = ElementTree.fromstring(picture("m", "callers", [point(1, None, None)]))
+    assert list(drawn.iter(f"{SVG}circle")) == []
+
+
 # The command, on a real server
 
 
@@ -269,7 +321,7 @@ def test_a_closed_loop_answers_every_request(toy_server: Running) -> None:
         "load", "seconds", "rate", "counted", "errors", "latency_ms", "late_ms", "stable", "windows", "requests",
         "models", "search",
     }  # fmt: skip
-    assert record["load"] == {"loop": "closed", "concurrency": 3, "mix": "uniform", "seed": 0}
+    assert record["load"] == {"loop": "closed", "concurrency": 3, "mix": "uniform", "tenants": None, "seed": 0}
     assert list(record["latency_ms"]) == ["p50", "p90", "p99", "mean"]
     assert record["errors"] == {}
     assert set(record["models"]) == {"sentiment", "intents"}
@@ -324,6 +376,42 @@ def test_a_bound_that_cannot_be_met_is_an_error(toy_server: Running, monkeypatch
         CliRunner().invoke(bench, arguments, catch_exceptions=False)
 
 
+def test_several_loads_are_measured_in_turn_and_drawn(toy_server: Running, tmp_path: Path) -> None:
+    path = tmp_path / "latency.svg"
+    arguments = [toy_server.address, "--model", "sentiment", "--concurrency", "1,3", "--picture", str(path), *SHORT]
+    result = CliRunner().invoke(bench, [*arguments, "--format", "json"], catch_exceptions=False)
+    records = json.loads(result.stdout)
+    assert [record["load"]["concurrency"] for record in records] == [1, 3]
+    assert all(record["counted"] > 0 and not record["errors"] for record in records)
+    circles = list(ElementTree.parse(path).iter(f"{SVG}circle"))
+    assert len(circles) == 2 * len(["p50", "p90", "p99"])
+    table = CliRunner().invoke(bench, arguments, catch_exceptions=False).stdout.splitlines()
+    assert [line.split("  ")[0] for line in table] == ["load", "closed, 1 callers", "closed, 3 callers"]
+
+
+def test_tenants_reach_the_server(toy_server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each name is a share of the server's own, in equal parts."""
+    seen: list[str] = []
+    submit = toy_server.scheduler.submit
+
+    def note(ticket: Ticket, **options: Any) -> None:
+        seen.append(ticket.tenant)
+        submit(ticket, **options)
+
+    monkeypatch.setattr(toy_server.scheduler, "submit", note)
+    run(toy_server.address, "--model", "sentiment", "--concurrency", "2", "--tenants", "3", *SHORT)
+    counts = Counter(seen)
+    assert set(counts) == {tenant_of([(TENANT, f"tenant-{i}")]) for i in range(3)}
+    assert max(counts.values()) - min(counts.values()) <= 2
+
+
+@pytest.mark.parametrize("loads", ["0", "1,x", "2,2", "", "1.5"])
+def test_loads_are_different_numbers_above_zero(loads: str) -> None:
+    result = CliRunner().invoke(bench, ["127.0.0.1:1", "--model", "m", "--concurrency", loads])
+    assert result.exit_code == 2
+    assert "whole numbers above 0" in result.output
+
+
 def test_the_table_shows_the_same_figures(toy_server: Running) -> None:
     arguments = [toy_server.address, "--model", "sentiment", "--concurrency", "1", *SHORT]
     result = CliRunner().invoke(bench, arguments, catch_exceptions=False)
@@ -341,6 +429,7 @@ def test_a_model_that_is_not_there_is_named(toy_server: Running) -> None:
 @pytest.mark.parametrize(
     "options",
     [(), ("--rate", "1", "--concurrency", "1"), ("--find-rate",), ("--bound-ms", "5"),
+     ("--find-rate", "--bound-ms", "5", "--rate", "1,2"),
      ("--find-rate", "--bound-ms", "5", "--concurrency", "1")],
 )  # fmt: skip
 def test_one_kind_of_load_is_asked_for(options: tuple[str, ...]) -> None:

@@ -3,21 +3,35 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import grpc
 
 from headstock_server.bench.figures import NOT_SENT, OK, Sample
+from headstock_server.transport.tenant import TENANT
 
 INFER = "/inference.GRPCInferenceService/ModelInfer"
 CHANNEL = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
 GRACE = 1.0
 """Seconds after the end in which an open loop still sends what was due."""
-Requests = Iterator[tuple[str, bytes]]
-"""An endless sequence of a model's name and a serialised request to it."""
+Metadata = tuple[tuple[str, str], ...]
+
+
+class Request(NamedTuple):
+    """What is sent, and to which model."""
+
+    model: str
+    message: bytes
+    """Serialised."""
+    metadata: Metadata = ()
+
+
+Requests = Iterator[Request]
+"""An endless sequence."""
 
 
 @dataclass
@@ -32,20 +46,20 @@ class Target:
 
     async def send(self, due: float | None = None) -> None:
         """Send the next request and note its answer, whatever it is."""
-        model, request = next(self.requests)
+        request = next(self.requests)
         sent = time.perf_counter()
         try:
-            await self.infer(request, timeout=self.timeout)
+            await self.infer(request.message, timeout=self.timeout, metadata=request.metadata or None)
             code = OK
         except grpc.aio.AioRpcError as error:
             code = error.code().name
-        self.samples.append(Sample(model, sent if due is None else due, sent, time.perf_counter(), code))
+        self.samples.append(Sample(request.model, sent if due is None else due, sent, time.perf_counter(), code))
 
     def skip(self, due: float) -> None:
         """Note that the next request was due and could not be sent."""
-        model, _ = next(self.requests)
+        request = next(self.requests)
         now = time.perf_counter()
-        self.samples.append(Sample(model, due, now, now, NOT_SENT))
+        self.samples.append(Sample(request.model, due, now, now, NOT_SENT))
 
 
 Loop = Callable[[Target, asyncio.Event], Coroutine[Any, Any, None]]
@@ -109,10 +123,13 @@ async def _stopped_before(due: float, stop: asyncio.Event) -> bool:
     return True
 
 
-def requests(models: Sequence[str], pools: Sequence[Sequence[bytes]], order: Iterator[int]) -> Requests:
-    """Each model's requests in turn, models in the order given by their places."""
+def requests(
+    models: Sequence[str], pools: Sequence[Sequence[bytes]], order: Iterator[int], tenants: int = 0
+) -> Requests:
+    """Each model's requests in turn, models in the order given by their places, as `tenants` tenants in turn."""
     sent = [0] * len(models)
-    for place in order:
+    named: list[Metadata] = [((TENANT, f"tenant-{i}"),) for i in range(tenants)] or [()]
+    for metadata, place in zip(itertools.cycle(named), order, strict=False):
         pool = pools[place]
-        yield models[place], pool[sent[place] % len(pool)]
+        yield Request(models[place], pool[sent[place] % len(pool)], metadata)
         sent[place] += 1

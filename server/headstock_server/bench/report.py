@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -24,25 +24,55 @@ def record(measured: Measured, load: Mapping[str, Any], search: Mapping[str, Any
     }
 
 
-def render(item: Mapping[str, Any], format_: str) -> str:
-    """A record as text."""
+def render(items: Sequence[Mapping[str, Any]], format_: str) -> str:
+    """Records as text: one alone in full, several as a row each."""
     if format_ == "json":
-        return json.dumps(item, indent=2)
+        return json.dumps(items[0] if len(items) == 1 else items, indent=2)
+    return _alone(items[0]) if len(items) == 1 else _rows(items)
+
+
+def _rows(items: Sequence[Mapping[str, Any]]) -> str:
+    names = list(items[0]["latency_ms"])
+    header = ("load", "answers/s", *(f"{name} ms" for name in names), "errors", "stable")
+    rows = [
+        (
+            _load(item["load"]),
+            f"{item['rate']:.1f}",
+            *(_ms(item["latency_ms"][name]) for name in names),
+            _errors(item),
+            _stable(item) or "-",
+        )
+        for item in items
+    ]
+    return table([header, *rows])
+
+
+def _alone(item: Mapping[str, Any]) -> str:
     latency: Mapping[str, float | None] = item["latency_ms"]
     rows = [
         ("load", _load(item["load"])),
         ("answers/s", f"{item['rate']:.1f}"),
         *((f"{name} ms", _ms(value)) for name, value in latency.items()),
-        ("errors", ", ".join(f"{code} {n}" for code, n in item["errors"].items()) or "0"),
+        ("errors", _errors(item)),
         ("counted", f"{item['counted']} of {item['requests']} requests, in {item['seconds']:.1f} s"),
         ("sent late p99 ms", _ms(item["late_ms"])),
     ]
-    if item["stable"] is not None:
-        rows.append(("stable", f"{'yes' if item['stable'] else 'NO'}, after {len(item['windows'])} windows"))
+    if stable := _stable(item):
+        rows.append(("stable", stable))
     if search := item["search"]:
         bound = f"p{search['percentile']:g} under {search['bound_ms']:g} ms"
         rows.append(("highest rate", f"{search['rate']:.1f}/s with {bound}, in {len(search['trials'])} trials"))
     return table([("what", "value"), *rows])
+
+
+def _errors(item: Mapping[str, Any]) -> str:
+    return ", ".join(f"{code} {n}" for code, n in item["errors"].items()) or "0"
+
+
+def _stable(item: Mapping[str, Any]) -> str:
+    if item["stable"] is None:
+        return ""
+    return f"{'yes' if item['stable'] else 'NO'}, after {len(item['windows'])} windows"
 
 
 def _load(load: Mapping[str, Any]) -> str:

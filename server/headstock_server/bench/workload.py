@@ -27,12 +27,14 @@ class Workload:
     mix: str
     """`uniform` or `zipf:S`: the shares of the models, in the order named."""
     lengths: str
-    """Words of generated text: a number, or a file of one a line."""
+    """Words of generated text, or tokens where token ids are sent: a number, or a file of one a line."""
     inputs: Sequence[str]
     """Inputs to send; empty for those the model needs."""
     file: Path | None
     """JSON lines to send instead of generated inputs."""
     seed: int
+    tenants: int = 0
+    """Requests name so many tenants in turn; 0 names none."""
 
 
 class Prepared:
@@ -55,7 +57,8 @@ class Prepared:
 
     def requests(self) -> Requests:
         """The endless sequence of the workload, from its beginning."""
-        return requests(self._workload.models, self._pools, picks(self._share, self._workload.seed))
+        order = picks(self._share, self._workload.seed)
+        return requests(self._workload.models, self._pools, order, self._workload.tenants)
 
 
 def _metadata(address: str, models: Sequence[str], timeout: float) -> list[Any]:
