@@ -27,6 +27,7 @@ class FakeBackbone:
     lane: LaneKey = field(default_factory=lambda: LaneKey("sha256:toy", "fp32", "cpu"))
     budget: Budget = field(default_factory=lambda: Budget(128))
     token_ns: float = 1000.0
+    measured: Sequence[tuple[int, int, float]] = ()
     gate: threading.Event = field(default_factory=threading.Event)
     passes: list[tuple[list[float], tuple[str, ...]]] = field(default_factory=list)
 

@@ -54,6 +54,11 @@ class LoadedBackbone:
         """Nanoseconds per token at the profiled pass size."""
         return self.profile.token_ns
 
+    @property
+    def measured(self) -> Sequence[tuple[int, int, float]]:
+        """The profile's passes: rows, tokens of the longest row, nanoseconds."""
+        return [(point.rows, point.tokens // point.rows, point.seconds * 1e9) for point in self.profile.points]
+
     def bank(self, tap: str, width: int, out: int) -> HeadBank:
         """The head bank of one tap and output width, made when first asked for."""
         with self._lock:

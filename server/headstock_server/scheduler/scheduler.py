@@ -195,8 +195,9 @@ class Scheduler:
         with self._lock:
             record = self._recorder.ran(work, executed)
             if not executed.reran:
+                longest = max([row.length for row in work.rows])
                 meter = device.lane(work.backbone).meter
-                meter.observe(executed.padded_tokens, executed.input_ns + executed.infer_ns)
+                meter.observe(executed.padded_tokens // longest, longest, executed.input_ns + executed.infer_ns)
             for ticket, index, value in zip(work.tickets, work.indices, executed.values, strict=True):
                 if ticket.result is not None:
                     continue
