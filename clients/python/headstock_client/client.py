@@ -41,9 +41,16 @@ class Client:
     Every method raises a `ClientError`. Deadlines are in seconds and cover all attempts of a call.
     """
 
-    def __init__(self, address: str, *, deadline: float = 5.0, retry: RetryPolicy | None = None) -> None:
-        """Connect to `HOST:PORT` at the first call."""
+    def __init__(
+        self, address: str, *, deadline: float = 5.0, retry: RetryPolicy | None = None, tenant: str = ""
+    ) -> None:
+        """Connect to `HOST:PORT` at the first call.
+
+        `tenant` names whose turn the calls take on a server that was started with `--tenants`; raises `ValueError` for
+        a name that gRPC cannot carry.
+        """
         self._channel = grpc.insecure_channel(address, options=CHANNEL_OPTIONS)
+        self._metadata = messages.call_metadata(tenant)
         self._deadline = deadline
         self._policy = retry or RetryPolicy()
         self._budget = RetryBudget()
@@ -194,7 +201,7 @@ class Client:
         failures = 0
         while True:
             try:
-                response = call(request, timeout=max(0.0, end - time.monotonic()))
+                response = call(request, timeout=max(0.0, end - time.monotonic()), metadata=self._metadata)
             except grpc.RpcError as rpc_error:
                 error = from_rpc_error(rpc_error)
                 failures += 1

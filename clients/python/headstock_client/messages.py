@@ -29,6 +29,9 @@ SERVER_READY = _OIP + "ServerReady"
 MODEL_READY = _OIP + "ModelReady"
 BACKBONES = "/headstock.v1.Zoo/BackboneStatistics"
 
+TENANT = "headstock-tenant"
+"""Metadata key."""
+
 _LENGTH = Struct("<I")
 _DATATYPES = {
     "?": "BOOL",
@@ -45,6 +48,13 @@ _DATATYPES = {
     "f8": "FP64",
 }
 _DTYPES = {name: np.dtype("<" + code if code != "?" else code) for code, name in _DATATYPES.items()}
+
+
+def call_metadata(tenant: str) -> tuple[tuple[str, str], ...]:
+    """What goes with every call of a tenant; raises `ValueError` for a name that gRPC cannot carry."""
+    if not (tenant.isascii() and tenant.isprintable() and len(tenant) <= 256):
+        raise ValueError(f"tenant {tenant[:80]!r} is not allowed; expected at most 256 printable ASCII characters")
+    return ((TENANT, tenant),) if tenant else ()
 
 
 def infer_request(

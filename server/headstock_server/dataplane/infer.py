@@ -11,15 +11,23 @@ from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 from headstock import postprocess
-from headstock.errors import HeadstockError, InvalidInput, Unavailable
+from headstock.errors import HeadstockError, Unavailable
 from headstock.preprocess import Row
 from headstock_server.dataplane import answers, metadata, parameters, rows
 from headstock_server.dataplane.limits import LimitExceeded, Limits
 from headstock_server.dataplane.loads import Loads
 from headstock_server.dataplane.messages import InferRequest, InferResponse
 from headstock_server.dataplane.metadata import ModelDescription
-from headstock_server.dataplane.response_cache import ResponseCache, answered, key_of
+from headstock_server.dataplane.response_cache import (
+    HASHED_INLINE,
+    LARGEST_INPUT,
+    ResponseCache,
+    answered,
+    input_size,
+    key_of,
+)
 from headstock_server.dataplane.statistics import BackboneReport, ModelReport, Statistics
+from headstock_server.dataplane.tenants import Tenants
 from headstock_server.dataplane.trace import Tracer
 from headstock_server.dataplane.waiters import Waiters
 from headstock_server.scheduler import Scheduler, Ticket
@@ -43,8 +51,12 @@ class DataPlane:
         limits: Limits | None = None,
         tracer: Tracer | None = None,
         cache: ResponseCache | None = None,
+        tenants: Tenants | None = None,
     ) -> None:
-        """Serve the models of `repository` through `scheduler`, which delivers to `waiters`; `cache` keeps answers."""
+        """Serve the models of `repository` through `scheduler`, which delivers to `waiters`.
+
+        `cache` keeps answers; `tenants` knows which names of tenants count, and without it none does.
+        """
         self.tracer = tracer or Tracer(None)
         self.limits = limits or Limits()
         self.draining = False
@@ -52,12 +64,13 @@ class DataPlane:
         self._repository = repository
         self._scheduler = scheduler
         self._waiters = waiters
-        self._statistics = Statistics()
+        self._statistics = Statistics(scheduler.forget)
         # Weak, so that a version which nothing names any more can go.
         self._inputs: WeakKeyDictionary[LoadedModel, rows.Inputs] = WeakKeyDictionary()
         self.cache = cache
+        self._tenants = tenants or Tenants()
         self._loads = Loads(repository)
-        self._accepted = 0
+        self._accepted = self._making = 0
         self._idle = asyncio.Event()
         self._idle.set()
         self._pool = ThreadPoolExecutor(2, thread_name_prefix="headstock-plane")
@@ -163,12 +176,14 @@ class DataPlane:
         try:
             answers.check_outputs(model.outputs, request.outputs)
             if cache is not None:
-                key = key_of(model, request)
+                key = await self._key(model, request)
                 kept = None if key is None else cache.get(key)
                 if kept is not None:
                     counters.hit(monotonic_ns() - started)
                     return answered(kept, request, model)
-            ticket = Ticket(model, await self._rows(model, request), deadline, tenant=request.tenant, priority=priority)
+            made = await self._rows(model, request)
+            tenant = self._tenants.of(request.tenant)
+            ticket = Ticket(model, made, deadline, tenant=tenant, priority=priority)
             raw = await self._waiters.run(self._scheduler, ticket)
             contexts = None if model.reads == "any" else [row.extra for row in ticket.rows]
             tensors = postprocess.apply(model.head.postprocess, raw, contexts)
@@ -195,35 +210,36 @@ class DataPlane:
             _log_answer(response, ticket, ended - started)
         return response
 
+    async def _key(self, model: LoadedModel, request: InferRequest) -> bytes | None:
+        size = input_size(request)
+        if size <= HASHED_INLINE:
+            return key_of(model, request)
+        if size > LARGEST_INPUT:
+            return None
+        return await asyncio.get_running_loop().run_in_executor(self._pool, key_of, model, request)
+
     async def _rows(self, model: LoadedModel, request: InferRequest) -> list[Row]:
+        """The request's rows; raises `Exhausted` before making any if the queue has no room for them."""
+        count = rows.row_count(request)
+        self._scheduler.check_room(count, self._making)
         inputs = self._inputs.get(model)
         if inputs is None:
             inputs = self._inputs[model] = rows.Inputs(model.backbone.preprocessor, model.reads)
         if inputs.quick(request):
             return inputs.rows(request, self.limits)
-        return await asyncio.get_running_loop().run_in_executor(self._pool, inputs.rows, request, self.limits)
+        # Rows that are being made will want room too: else they would pile up before the threads instead.
+        self._making += count
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._pool, inputs.rows, request, self.limits)
+        finally:
+            self._making -= count
 
     async def _model(self, name: str, version: str, deadline: float | None = None) -> LoadedModel:
         loaded = self._repository.resolve(name, version)
         if loaded is None:
-            self._check_name(name, version)
+            self.limits.check_model(name, version)
             loaded = await self._loads.get(name, version, deadline)
         return loaded
-
-    def _check_name(self, name: str, version: str) -> None:
-        if not name:
-            raise InvalidInput("the request names no model; expected model_name")
-        if ":" in name:
-            raise InvalidInput(
-                f"model name {name[:80]!r} holds a colon; expected the name alone, and the version beside it",
-                fix=f"model_name {name.partition(':')[0][:80]!r}, model_version {name.partition(':')[2][:80]!r}",
-            )
-        for what, text in (("model name", name), ("model version", version)):
-            if len(text) > self.limits.name_length or not text.isprintable():
-                raise InvalidInput(
-                    f"{what} {text[:40]!r} is not allowed; "
-                    f"expected at most {self.limits.name_length} printable characters"
-                )
 
 
 def _refused(model: LoadedModel) -> bool:

@@ -18,8 +18,8 @@ KNOWN = (
     "binary_data_output",
     "triton_enable_empty_final_response",
 )
-"""`timeout` in microseconds bounds the wait. `priority` 1 is the highest, then 2 and 3; 0, the default, is the lowest, as
-is every larger number. Sequences are refused unless empty. `headers` and `binary_data_output` change nothing over gRPC.
+"""`timeout` in microseconds bounds the wait. `priority` 1 is the highest, then 2 and 3; the default, 0, is the lowest,
+and so is every larger number. Sequences are refused unless empty. `headers` and `binary_data_output` change nothing.
 `triton_enable_empty_final_response` asks for an answer without tensors where the last answer is not known to be
 the last when it is sent; here every request has exactly one answer, which says itself that it is the final one."""
 

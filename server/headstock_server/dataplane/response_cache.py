@@ -17,8 +17,10 @@ if TYPE_CHECKING:
 
 MARK = "response_cache"
 """Response parameter of an answer from the cache; its value is `hit`."""
+HASHED_INLINE = 32 << 10
+"""Bytes of one request's inputs up to which hashing costs less than handing it to another thread."""
 LARGEST_INPUT = 4 << 20
-"""Bytes of one request's inputs beyond which it is not looked up: hashing holds up the event loop."""
+"""Bytes of one request's inputs beyond which it is not looked up: it would cost what a small model's answer does."""
 _ENTRY = 512
 _IRRELEVANT = frozenset({"priority", "timeout"})
 """Parameters that say when an answer is wanted, not which."""
@@ -75,18 +77,16 @@ class ResponseCache:
         return f"ResponseCache({len(self)} answers, {self.size} of {self.limit} bytes, {self.hits} hits)"
 
 
-def key_of(model: LoadedModel, request: InferRequest) -> bytes | None:
-    """SHA-256 of all that decides the answer; None for inputs that are too large to hash on every request.
+def key_of(model: LoadedModel, request: InferRequest) -> bytes:
+    """SHA-256 of all that decides the answer.
 
     The version, its backbone (whose digest covers preprocessing and precision), its adapter and graph, its head, the
     inputs bit by bit, the parameters and the outputs asked for. Every part has its length before it, so no two
     different requests have the same text.
     """
-    if sum(_input_bytes(tensor.values) for tensor in request.inputs) > LARGEST_INPUT:
-        return None
     digest = hashlib.sha256()
 
-    def add(part: bytes) -> None:
+    def add(part: bytes | memoryview) -> None:
         digest.update(struct.pack("<q", len(part)))
         digest.update(part)
 
@@ -102,7 +102,8 @@ def key_of(model: LoadedModel, request: InferRequest) -> bytes | None:
             for value in tensor.values:
                 add(value)
         else:
-            add(tensor.values.tobytes())
+            # As bytes, without a copy of them.
+            add(np.ascontiguousarray(tensor.values).reshape(-1).view(np.uint8).data)
     return digest.digest()
 
 
@@ -123,6 +124,11 @@ def _bytes_of(values: np.ndarray[Any, Any]) -> int:
     if values.dtype != object:
         return int(values.nbytes)
     return int(values.nbytes) + sum(len(value) + 33 for value in values.flat)
+
+
+def input_size(request: InferRequest) -> int:
+    """Bytes of a request's inputs."""
+    return sum(_input_bytes(tensor.values) for tensor in request.inputs)
 
 
 def _input_bytes(values: np.ndarray[Any, Any] | list[bytes]) -> int:

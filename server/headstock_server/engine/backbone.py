@@ -72,6 +72,10 @@ class LoadedBackbone:
         with self._lock:
             return list(self._banks.values())
 
+    def bank_bytes(self) -> int:
+        """Bytes of what stands beside the session: the head banks."""
+        return sum(bank.nbytes for bank in self.banks())
+
     def collate(self, rows: Sequence[Row]) -> Mapping[str, Array]:
         """Graph inputs of one pass."""
         return self.preprocessor.collate(rows)

@@ -57,7 +57,7 @@ class Pace:
 
     def alone(self, lengths: Ints) -> Times:
         """The same for passes of one row, for many lengths at once."""
-        lines: Times = self.fixed_ns + self.token_ns * lengths
+        lines = np.asarray(self.fixed_ns + self.token_ns * lengths, np.float64)
         if not self.table:
             return lines
         factors = np.ones(64)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections import Counter, defaultdict, deque
+from collections import Counter, OrderedDict, defaultdict, deque
+from collections.abc import Iterable
 
 from headstock.errors import HeadstockError
 from headstock_server.scheduler.contract import LaneKey
@@ -20,6 +21,9 @@ from headstock_server.scheduler.ticket import Ticket
 
 _RECENT = 256
 """Passes that are remembered."""
+_LANES = 1024
+"""Lanes whose counters are kept; of more, those that were asked for longest ago are dropped while nothing waits in
+them."""
 
 
 class _Batches(defaultdict[int, list[int]]):
@@ -48,13 +52,16 @@ class LaneCounters:
         "padded",
         "passes",
         "queued",
+        "queued_tokens",
         "real",
         "rows",
         "token_ns",
+        "waiting_ns",
     )
 
     def __init__(self, token_ns: float) -> None:
         self.passes = self.rows = self.mixed = self.real = self.padded = self.failed_passes = self.queued = 0
+        self.queued_tokens, self.waiting_ns = 0, 0.0
         self.token_ns = token_ns
         self.batches = _Batches()
 
@@ -123,12 +130,14 @@ class ModelCounters:
 class Recorder:
     """All counters of a scheduler. Callers hold the scheduler's lock."""
 
-    __slots__ = ("_lanes", "_models", "recent")
+    __slots__ = ("_lanes", "_models", "recent", "waiting_ns")
 
     def __init__(self) -> None:
         self.recent: deque[PassRecord] = deque(maxlen=_RECENT)
         """The latest passes, oldest first."""
-        self._lanes: dict[LaneKey, LaneCounters] = {}
+        self.waiting_ns = 0.0
+        """How long what waits would take one runner, by the lanes' latest rates."""
+        self._lanes: OrderedDict[LaneKey, LaneCounters] = OrderedDict()
         self._models: dict[ModelKey, ModelCounters] = {}
 
     def lane(self, key: LaneKey, token_ns: float) -> LaneCounters:
@@ -136,11 +145,29 @@ class Recorder:
         counters = self._lanes.get(key)
         if counters is None:
             counters = self._lanes[key] = LaneCounters(token_ns)
+            if len(self._lanes) > _LANES:
+                idle = [k for k, c in self._lanes.items() if not c.queued and k != key]
+                for old in idle[: _LANES // 2]:
+                    del self._lanes[old]
+        self._lanes.move_to_end(key)
         return counters
 
-    def left(self, key: LaneKey, rows: int) -> None:
+    def queued(self, counters: LaneCounters, rows: int, tokens: int) -> None:
+        """Rows joined a lane's queue, or left it if the numbers are negative."""
+        counters.queued += rows
+        counters.queued_tokens += tokens
+        self.waiting_ns -= counters.waiting_ns
+        counters.waiting_ns = counters.queued_tokens * counters.token_ns
+        self.waiting_ns += counters.waiting_ns
+
+    def left(self, key: LaneKey, rows: int, tokens: int) -> None:
         """Rows left a lane's queue."""
-        self._lanes[key].queued -= rows
+        self.queued(self._lanes[key], -rows, -tokens)
+
+    def forget(self, models: Iterable[ModelKey]) -> None:
+        """Drop the counters of these versions."""
+        for key in models:
+            self._models.pop(key, None)
 
     def ran(self, work: Pass, executed: Executed) -> PassRecord:
         """A pass ended; each ticket in it is charged with the whole of its time."""
@@ -162,6 +189,7 @@ class Recorder:
             timings.batch_rows = max(timings.batch_rows, rows)
         record = PassRecord(
             lane=work.lane,
+            tenants=Counter(ticket.tenant for ticket in work.tickets),
             at_ns=work.at_ns,
             reason=work.reason,
             models=models,

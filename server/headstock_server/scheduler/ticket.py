@@ -101,11 +101,9 @@ class Ticket:
             self._on_cancel(self)
 
     def queued(self, on_cancel: Callable[[Ticket], None]) -> None:
-        """The scheduler took it; `on_cancel` is told when the caller goes."""
+        """The scheduler took it; `on_cancel` is told when the caller goes from now on."""
         self.timings.submitted_ns = time.monotonic_ns()
         self._on_cancel = on_cancel
-        if self._cancelled:
-            on_cancel(self)
 
     def answer(self, row: int, values: Outputs) -> bool:
         """Store one row's outputs, [1, ...] or a list of one array; True when it was the last one missing."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 
-from headstock.digest import short
 from headstock.oip import open_inference_grpc_pb2 as pb
 from headstock.records import TensorSpec
 from headstock_server.dataplane.limits import Limits
@@ -60,7 +59,7 @@ def config(description: ModelDescription, limits: Limits) -> pb.ModelConfig:
 
 
 def statistics(models: Iterable[ModelReport], backbones: Iterable[BackboneReport]) -> pb.ModelStatisticsResponse:
-    """One row for each model version, then a pseudo-model `backbone:DIGEST` for each backbone's own passes.
+    """One row for each model version, then a pseudo-model `backbone:DIGEST` for each lane's own passes.
 
     A backbone's passes serve many models, so no model can own them: each is charged its rows and the passes it rode
     in, and the pseudo-model holds the true number of executions.
@@ -70,7 +69,7 @@ def statistics(models: Iterable[ModelReport], backbones: Iterable[BackboneReport
         _model_statistics(response.model_stats.add(), model)
     for backbone in backbones:
         row = response.model_stats.add(
-            name=f"backbone:{short(backbone.digest)}",
+            name=backbone.name,
             inference_count=backbone.rows,
             execution_count=backbone.passes,
             inference_stats=pb.InferStatistics(success=_duration(backbone.passes, backbone.infer_ns)),
