@@ -122,9 +122,10 @@ async def running(settings: Settings, options: ServeOptions | None = None) -> As
             http_address = ""
             if options.http:
                 # Only who serves HTTP needs its libraries.
+                from headstock_server.transport.control import ControlHandlers
                 from headstock_server.transport.rest import RestServer
 
-                rest = RestServer(plane)
+                rest = RestServer(plane, ControlHandlers(plane.tracer, zoo, log_control))
                 after.push_async_callback(rest.stop)
                 http_address = _address(options.http, await rest.start(options.http))
             server = _transport(services(plane, zoo, log_control), options)

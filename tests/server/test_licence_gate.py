@@ -230,6 +230,46 @@ def test_a_promotion_to_a_denied_version_leaves_the_one_before_it(catalogue: Cat
             stub.ModelInfer(request(version="2"))
 
 
+# ---------------------------------------------------------------------------------------------- duties on names
+LLAMA = "LicenseRef-headstock-llama-3.2"
+
+
+def test_a_name_that_the_licence_does_not_allow_is_refused_with_one_that_it_does(
+    catalogue: Catalogue, stub_of: Stub
+) -> None:
+    """Serving third parties makes it available; the refusal says what to call it."""
+    toy = publish_toy(catalogue)
+    publish_model(catalogue, "llama-intents", toy.backbone, ToyHead(seed=9))
+    decide(catalogue, LLAMA)
+    policy(catalogue, PUBLIC)
+    with serving(catalogue) as server:
+        stub = stub_of(server)
+        error, info = refusal(stub)
+        assert error.code() is grpc.StatusCode.PERMISSION_DENIED
+        assert "has a name that begins with 'Llama'; found 'sentiment'" in str(error.details())
+        assert (info.reason, info.metadata["fix"]) == ("LICENCE_REFUSED", "publish it as llama-sentiment")
+        assert answers(stub, "llama-intents")
+
+
+def test_who_serves_only_himself_may_call_it_anything(catalogue: Catalogue, stub_of: Stub) -> None:
+    publish_toy(catalogue)
+    decide(catalogue, LLAMA)
+    with serving(catalogue) as server:
+        assert answers(stub_of(server))
+
+
+@pytest.mark.parametrize("mode, text", [("warn", PUBLIC), ("enforce", PUBLIC + '[mode]\ndeny = "warn"\n')])
+def test_a_wrong_name_is_only_warned_of_where_denials_are(
+    catalogue: Catalogue, stub_of: Stub, mode: Mode, text: str
+) -> None:
+    publish_toy(catalogue)
+    decide(catalogue, LLAMA)
+    policy(catalogue, text)
+    with serving(catalogue, mode) as server:
+        _, call = stub_of(server).ModelInfer.with_call(request())
+    assert "begins with 'Llama'" in dict(call.trailing_metadata())[WARNING]
+
+
 # ---------------------------------------------------------------------------------------------- modes
 def test_a_warning_is_in_the_trailing_metadata(catalogue: Catalogue, stub_of: Stub) -> None:
     publish_toy(catalogue)
@@ -382,7 +422,7 @@ def test_moving_an_alias_judges_nothing_again(
     monkeypatch.setattr(
         LicenceGate,
         "_judge",
-        lambda self, query, versions: (judged.append(1), inner(self, query, versions))[1],
+        lambda self, *more: (judged.append(1), inner(self, *more))[1],
     )
     catalogue.promote("sentiment", 1)
     until(lambda: repository.generation == catalogue.generation())

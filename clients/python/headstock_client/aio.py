@@ -14,6 +14,7 @@ from headstock_client import messages, questions
 from headstock_client.client import CHANNEL_OPTIONS
 from headstock_client.errors import InvalidRequest, Unavailable, from_rpc_error
 from headstock_client.items import Item, raw_inputs, tensors_of
+from headstock_client.provenance import Provenance, provenance
 from headstock_client.questions import Question
 from headstock_client.retry import RetryBudget, RetryPolicy, next_delay
 from headstock_client.types import (
@@ -172,6 +173,11 @@ class AsyncClient:
             return messages.is_ready(await self._call(kind, request))
         except Unavailable:
             return False
+
+    async def provenance(self, model: str, version: str = "", *, deadline: float | None = None) -> Provenance:
+        """Lineage, licences, verdicts with their proofs, duties and signature of a version."""
+        request = messages.model_request(messages.PROVENANCE, model, version)
+        return provenance(await self._call(messages.PROVENANCE, request, deadline))
 
     async def backbone_statistics(self) -> list[BackboneStatistics]:
         """Passes, rows and padding of each backbone."""

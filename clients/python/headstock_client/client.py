@@ -12,6 +12,7 @@ import grpc
 from headstock_client import messages, questions
 from headstock_client.errors import InvalidRequest, Unavailable, from_rpc_error
 from headstock_client.items import Item, raw_inputs, tensors_of
+from headstock_client.provenance import Provenance, provenance
 from headstock_client.questions import Question
 from headstock_client.retry import RetryBudget, RetryPolicy, next_delay
 from headstock_client.types import (
@@ -169,6 +170,11 @@ class Client:
             return messages.is_ready(self._call(kind, request))
         except Unavailable:
             return False
+
+    def provenance(self, model: str, version: str = "", *, deadline: float | None = None) -> Provenance:
+        """Lineage, licences, verdicts with their proofs, duties and signature of a version."""
+        request = messages.model_request(messages.PROVENANCE, model, version)
+        return provenance(self._call(messages.PROVENANCE, request, deadline))
 
     def backbone_statistics(self) -> list[BackboneStatistics]:
         """Passes, rows and padding of each backbone."""

@@ -28,6 +28,7 @@ INDEX = _OIP + "RepositoryIndex"
 SERVER_READY = _OIP + "ServerReady"
 MODEL_READY = _OIP + "ModelReady"
 BACKBONES = "/headstock.v1.Zoo/BackboneStatistics"
+PROVENANCE = "/headstock.v1.Zoo/Provenance"
 
 TENANT = "headstock-tenant"
 """Metadata key."""
@@ -88,6 +89,7 @@ def model_request(kind: str, model: str, version: str) -> bytes:
         METADATA: pb.ModelMetadataRequest,
         CONFIG: pb.ModelConfigRequest,
         MODEL_READY: pb.ModelReadyRequest,
+        PROVENANCE: zoo_pb2.ProvenanceRequest,
     }
     return types[kind](name=model, version=version).SerializeToString()
 

@@ -26,7 +26,7 @@ from headstock_server.dataplane.response_cache import (
     input_size,
     key_of,
 )
-from headstock_server.dataplane.statistics import BackboneReport, ModelReport, Statistics
+from headstock_server.dataplane.statistics import BackboneReport, ModelReport, Statistics, unused
 from headstock_server.dataplane.tenants import Tenants
 from headstock_server.dataplane.trace import Tracer
 from headstock_server.dataplane.waiters import Waiters
@@ -106,36 +106,40 @@ class DataPlane:
         """True while an accepted request is neither answered nor given up."""
         return self._accepted > 0
 
-    def ready(self, name: str, version: str = "") -> bool:
-        """True if the model is loaded and requests are taken."""
+    def ready(self, name: str, version: str = "", tenant: str = "") -> bool:
+        """True if the model is loaded and requests of this tenant are taken."""
         model = self._repository.resolve(name, version)
-        return not self.draining and model is not None and not _refused(model)
+        return not self.draining and model is not None and not _refused(model, tenant)
 
     def known(self, name: str) -> bool | None:
         """True if the model answers, False if it is loaded but the server drains, None if it is not loaded."""
         model = self._repository.resolve(name, "")
         return None if model is None else not self.draining and not _refused(model)
 
-    async def describe(self, name: str, version: str) -> ModelDescription:
-        """What the model says about itself; loads it if need be."""
-        model = await self._model(name, version)
+    async def describe(self, name: str, version: str, tenant: str = "") -> ModelDescription:
+        """What the model says about itself to a tenant; loads it if need be."""
+        model = await self._model(name, version, tenant=tenant)
         loop = asyncio.get_running_loop()
-        ruling = self._repository.licences.ruling(model.version)
+        ruling = self._repository.licences.ruling(model.version, tenant)
         return await loop.run_in_executor(self._pool, metadata.describe, self._catalogue, model, ruling)
 
-    async def index(self) -> Sequence[IndexRow]:
+    async def index(self, tenant: str = "") -> Sequence[IndexRow]:
         """What the catalogue holds and what of it is loaded."""
-        return await asyncio.get_running_loop().run_in_executor(self._pool, self._repository.index)
+        return await asyncio.get_running_loop().run_in_executor(self._pool, self._repository.index, tenant)
 
     async def model_reports(self, name: str, version: str) -> list[ModelReport]:
         """Statistics of one version, of all versions of a name, or of all models; also of those never asked for."""
-        for loaded in self._repository.loaded() if not name else [await self._model(name, version)]:
+        for loaded in self._repository.loaded():
             self._statistics.of(loaded)
         reports = self._statistics.models(self._scheduler.statistics())
         if not name:
             return reports
-        number = (await self._model(name, version)).number if version else None
-        return [r for r in reports if r.name == name and number in (None, r.number)]
+        self.limits.check_model(name, version)
+        # Looked up and not loaded: who asks for figures must not make a backbone leave.
+        loop = asyncio.get_running_loop()
+        found = await loop.run_in_executor(self._pool, self._repository.find, name, version)
+        mine = [r for r in reports if r.name == name and (not version or r.number == found.number)]
+        return mine or [unused(name, found.number)]
 
     def backbone_reports(self) -> list[BackboneReport]:
         """Statistics of every backbone that is loaded or has run."""
@@ -152,8 +156,8 @@ class DataPlane:
         if request.parameters:
             deadline = parameters.deadline_of(request.parameters, deadline)
             priority = parameters.priority_of(request.parameters)
-        model = await self._model(request.model, request.version, deadline)
-        caution = model.caution
+        model = await self._model(request.model, request.version, deadline, request.tenant)
+        caution = None if model.caution is None else model.caution.of(request.tenant)
         if caution is not None:
             caution.check()
         usage = model.usage
@@ -165,6 +169,9 @@ class DataPlane:
             usage.in_flight -= 1
         if caution is not None:
             response.licence_warning = caution.warning
+        if request.parameters and parameters.wants_licence(request.parameters):
+            ruling = self._repository.licences.ruling(model.version, request.tenant)
+            response.parameters.update(metadata.licence_parameters(ruling))
         return response
 
     async def _answer(
@@ -234,16 +241,16 @@ class DataPlane:
         finally:
             self._making -= count
 
-    async def _model(self, name: str, version: str, deadline: float | None = None) -> LoadedModel:
+    async def _model(self, name: str, version: str, deadline: float | None = None, tenant: str = "") -> LoadedModel:
         loaded = self._repository.resolve(name, version)
         if loaded is None:
             self.limits.check_model(name, version)
-            loaded = await self._loads.get(name, version, deadline)
+            loaded = await self._loads.get(name, version, deadline, self._repository.licences.uses.known(tenant))
         return loaded
 
 
-def _refused(model: LoadedModel) -> bool:
-    return model.caution is not None and model.caution.refusal is not None
+def _refused(model: LoadedModel, tenant: str = "") -> bool:
+    return model.caution is not None and model.caution.of(tenant).refusal is not None
 
 
 def _log_answer(response: InferResponse, ticket: Ticket, ns: int) -> None:

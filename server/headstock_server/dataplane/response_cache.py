@@ -22,8 +22,8 @@ HASHED_INLINE = 32 << 10
 LARGEST_INPUT = 4 << 20
 """Bytes of one request's inputs beyond which it is not looked up: it would cost what a small model's answer does."""
 _ENTRY = 512
-_IRRELEVANT = frozenset({"priority", "timeout"})
-"""Parameters that say when an answer is wanted, not which."""
+_IRRELEVANT = frozenset({"priority", "timeout", "licence"})
+"""Parameters that say when an answer is wanted, or what should be said beside it, not which."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -195,6 +195,26 @@ class BackboneReport:
         return sum(batch.infer_ns for batch in self.batches.values())
 
 
+def unused(name: str, number: int) -> ModelReport:
+    """The report on a version that was never loaded."""
+    return ModelReport(
+        name=name,
+        number=number,
+        requests=0,
+        success_ns=0,
+        failures=0,
+        fail_ns=0,
+        rows=0,
+        passes=0,
+        queue_ns=0,
+        input_ns=0,
+        infer_ns=0,
+        output_ns=0,
+        last_ms=0,
+        batches={},
+    )
+
+
 def _model_report(name: str, number: int, counters: Counters, seen: ModelStatistics | None) -> ModelReport:
     return ModelReport(
         name=name,
