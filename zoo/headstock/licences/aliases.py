@@ -27,9 +27,13 @@ class Resolution:
     why: str = ""
 
 
-@lru_cache(maxsize=4096)
 def resolve(text: str) -> Resolution:
-    """The meaning of one `license` value, an SPDX expression or an id of ours; never a guess."""
+    """The meaning of one `license` value, an SPDX expression or the id of a record; never a guess."""
+    return _resolve(text, library.edition())
+
+
+@lru_cache(maxsize=4096)
+def _resolve(text: str, edition: object) -> Resolution:
     plain = " ".join(text.split())
     if plain in library.ids():
         return Resolution("licence", parse(plain))

@@ -121,11 +121,11 @@ def _texts(facts: Facts, shown: Sequence[str], settled: dict[str, Settled], read
             owners.setdefault((role, blob), []).append(facts.label(digest))
     for (role, blob), labels in sorted(owners.items(), key=lambda item: (item[1], item[0])):
         yield _RULE
-        yield f"{role.upper()} text of {', '.join(labels)}"
+        yield f"{role.upper().replace('-', ' ')} text of {', '.join(labels)}"
         yield _THIN
         yield from read(blob).decode(errors="replace").replace("\r\n", "\n").strip("\n").split("\n")
         yield ""
-    bare = [digest for digest in shown if "licence" not in facts.files.get(digest, {})]
+    bare = [digest for digest in shown if not {"licence", "model-licence"} & facts.files.get(digest, {}).keys()]
     missing = sorted({name for digest in bare for name in settled[digest].licences if _wants_text(name)})
     if missing:
         yield _RULE

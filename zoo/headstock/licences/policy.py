@@ -11,8 +11,11 @@ from typing import Any, Literal
 
 from headstock.digest import Digest, digest_json
 from headstock.errors import InvalidInput, NotFound
+from headstock.licences import library
 from headstock.licences.context import Context
+from headstock.licences.folder import FOLDER
 from headstock.licences.library import read_toml
+from headstock.licences.refused import refused_licences
 from headstock.licences.values import Value
 from headstock.settings import Settings
 
@@ -68,7 +71,11 @@ class Policy:
 
     @classmethod
     def load(cls, settings: Settings) -> Policy:
-        """`policy.toml` in HEADSTOCK_HOME over the defaults; the defaults alone where there is none."""
+        """`policy.toml` in HEADSTOCK_HOME over the defaults; the defaults alone where there is none.
+
+        The installation's own licence records count from here on. Raises as `read` does, `Corrupt` for a bad record.
+        """
+        library.use(settings.home / FOLDER)
         path = settings.home / FILE_NAME
         return cls.read(path) if path.is_file() else cls.default()
 
@@ -108,7 +115,7 @@ class Policy:
             merged["mode"]["deny"],
             merged["mode"]["unknown"],
             merged["stances"],
-            tuple(sorted(merged["refuse"]["licences"])),
+            refused_licences(merged["refuse"]["licences"]),
             signature["mode"],
             tuple(keys),
             {name: _tenant(name, section, context) for name, section in _section(value, "tenants").items()},

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from datetime import date
 from functools import cached_property
 from typing import Any, Literal, get_args
 
@@ -110,6 +111,8 @@ class Lifecycle:
     """None where the licence does not say."""
     ends_on_breach: bool | None = None
     terms_may_change: bool = False
+    expires: str = ""
+    """Last day of the grant, ISO 8601; empty where it has none. Bought licences often end."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,7 +150,7 @@ class LicenceDoc:
             restrictions=tuple(_restriction(r) for r in reader.tables("restrictions")),
             flow=_flow(reader),
             outbound=_outbound(reader),
-            lifecycle=Lifecycle(**reader.table("lifecycle", ("irrevocable", "ends_on_breach", "terms_may_change"))),
+            lifecycle=_lifecycle(reader),
             complete=bool(reader.take("complete", True)),
             remark=str(reader.take("remark", "")),
         )
@@ -221,6 +224,17 @@ def _restriction(reader: _Reader) -> Restriction:
         raise Corrupt(f"licence record {reader.record!r}: a scale has one number; found {found.values}")
     reader.finish()
     return found
+
+
+def _lifecycle(reader: _Reader) -> Lifecycle:
+    value = reader.table("lifecycle", ("irrevocable", "ends_on_breach", "terms_may_change", "expires"))
+    expires = value.get("expires", "")
+    try:
+        # TOML has dates of its own, and people quote them too.
+        day = date.fromisoformat(str(expires)).isoformat() if expires else ""
+    except ValueError as error:
+        raise Corrupt(f"licence record {reader.record!r}: expires is {expires!r}; expected 2027-12-31") from error
+    return Lifecycle(**{**value, "expires": day})
 
 
 def _flow(reader: _Reader) -> dict[str, Flow]:

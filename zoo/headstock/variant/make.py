@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from headstock.servable import ServableBackbone
 
 # Documents speak of what was pulled and stay with it.
-_LEFT = ("graph", "certificate", "licence", "card")
+_LEFT = ("graph", "certificate", "licence", "model-licence", "use-policy", "notice", "card")
 
 
 @dataclass(frozen=True, slots=True)
