@@ -17,6 +17,7 @@ from headstock.catalogue import Catalogue
 from headstock.errors import InvalidInput, LicenceRefused
 from headstock.licences import verdict
 from headstock.licences.decisions import conclude, withdraw
+from headstock.licences.policy import Policy
 from headstock.oip import open_inference_grpc_pb2 as pb
 from headstock.oip.open_inference_grpc_pb2_grpc import GRPCInferenceServiceStub
 from headstock.testing.toy import ToyHead, publish_backbone, publish_model, publish_toy
@@ -184,6 +185,29 @@ def test_a_changed_policy_takes_effect_without_a_restart(catalogue: Catalogue, s
         until(lambda: not answers(stub))
         policy(catalogue, "")
         until(lambda: answers(stub))
+
+
+def test_a_bought_licence_takes_effect_when_its_record_comes_and_ends_when_it_goes(
+    catalogue: Catalogue, stub_of: Stub
+) -> None:
+    """Records of the operator's own stand in HEADSTOCK_HOME; a server follows them as it does the policy."""
+    publish_toy(catalogue)
+    record = catalogue.settings.home / "licences" / "LicenseRef-bought-1.toml"
+    record.parent.mkdir()
+    text = 'id = "LicenseRef-bought-1"\nname = "Bought"\n[[documents]]\nrole = "agreement"\nsource = "order 7"\n'
+    record.write_text(text)
+    Policy.load(catalogue.settings)
+    decide(catalogue, "LicenseRef-bought-1")
+    policy(catalogue, PUBLIC + '[mode]\nunknown = "enforce"\n')
+    with serving(catalogue) as server:
+        stub = stub_of(server)
+        assert answers(stub)
+        record.write_text(text + '[[restrictions]]\nkind = "non-commercial"\n')
+        until(lambda: not answers(stub))
+        record.write_text(text)
+        until(lambda: answers(stub))
+        record.unlink()
+        until(lambda: not answers(stub))
 
 
 def test_a_model_refused_at_the_start_is_loaded_when_it_may_be(catalogue: Catalogue, stub_of: Stub) -> None:

@@ -178,7 +178,9 @@ def test_every_transport_asks_about_the_callers_use(nc: Catalogue) -> None:
                     status = response.status
             except HTTPError as error:
                 with error:
-                    status = error.code
+                    status, document = error.code, json.load(error)
+                assert document["reason"] == "LICENCE_REFUSED"
+                assert document["proof_id"] == verdict(nc, nc.newest("sentiment").subject).proof_id
             assert status == wanted
             (answer,) = stub.ModelStreamInfer(iter([request()]), metadata=((TENANT, tenant),))
             assert ("is refused" in answer.error_message) == (tenant == "shop")

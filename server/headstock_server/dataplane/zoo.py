@@ -13,7 +13,7 @@ from headstock.catalogue.listing import Listing, read_listing
 from headstock.catalogue.views import AliasChange, Event
 from headstock.digest import Digest
 from headstock.errors import PermissionDenied, Unavailable
-from headstock.licences import gate
+from headstock.licences.composition import judge_many
 from headstock.licences.context import Context
 from headstock.licences.policy import Policy
 from headstock.licences.provenance import provenance
@@ -21,6 +21,7 @@ from headstock.names import Reference, check_name
 from headstock.records import PRODUCTION, Version
 from headstock.report.gate import check_promotion
 from headstock.signing import is_signed
+from headstock_server.dataplane.kept_facts import KeptFacts
 from headstock_server.dataplane.shown import Shown, Told, Wanted
 from headstock_server.repository import Repository
 from headstock_server.repository.ruling import Ruling
@@ -45,6 +46,7 @@ class ZooPlane:
         self.allowed = allowed
         self._catalogue = catalogue
         self._repository = repository
+        self._facts = KeptFacts(catalogue)
         self._watchers = 0
         self._pool = ThreadPoolExecutor(2, thread_name_prefix="headstock-zoo")
 
@@ -144,7 +146,7 @@ class ZooPlane:
         policy = self._policy()
         use = Context.from_mapping({"purpose": wanted.may}, policy.context_of(tenant))
         subjects = {Digest(item.subject) for item in found}
-        verdicts = gate.verdicts(self._catalogue, subjects, use, policy)
+        verdicts = judge_many(self._facts.read(), subjects, use, policy)
         return [item for item in found if verdicts[Digest(item.subject)].value == "allow"]
 
     def _policy(self) -> Policy:
@@ -157,7 +159,7 @@ class ZooPlane:
     def _provenance(self, version: Version, tenant: str) -> Told:
         licences, catalogue = self._repository.licences, self._catalogue
         policy = self._policy()
-        made = provenance(gate.read_facts(catalogue), version, policy.context_of(tenant), policy)
+        made = provenance(self._facts.read(), version, policy.context_of(tenant), policy)
         ruling = licences.ruling(version, tenant)
         refused = licences.trouble(version, tenant) if version.kind == "model" else ""
         return Told(made, policy.signature, is_signed(catalogue, version), ruling, refused)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Collection, Iterable, Sequence
-from pathlib import Path
+from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from headstock.catalogue import Catalogue
 from headstock.catalogue.views import AliasChange
 from headstock.errors import FailedPrecondition, HeadstockError
 from headstock.records import Version
+from headstock_server.repository.policy_files import PolicyFiles
 from headstock_server.repository.ruling import Ruling, Rulings, Uses
 
 if TYPE_CHECKING:
@@ -24,15 +24,15 @@ Mode = Literal["enforce", "warn", "off"]
 Table: TypeAlias = dict[tuple[str, int], Rulings]
 """By name and version number."""
 
-_CHANGES = """SELECT
+CHANGES = """SELECT
     (SELECT max(id) FROM events WHERE action NOT IN ('promote', 'rollback')),
     (SELECT count(*) FROM evidence),
     (SELECT count(*) FROM edges)"""
-"""What all verdicts depend on, the policy apart: moving an alias changes none of them."""
+"""What all verdicts depend on, files apart: moving an alias changes none of them."""
 
 
 class LicenceGate:
-    """Rulings by version. One thread refreshes, any thread reads. Asks the catalogue and `policy.toml`, never a hub."""
+    """Rulings by version. One thread refreshes, any thread reads. Asks no hub: the catalogue and HEADSTOCK_HOME."""
 
     def __init__(self, catalogue: Catalogue, mode: Mode = "enforce") -> None:
         """`enforce` does what the policy's modes say, `warn` turns refusals into warnings, `off` asks nothing."""
@@ -40,10 +40,8 @@ class LicenceGate:
         self.uses = Uses()
         """The uses that the last policy told apart."""
         self._catalogue = catalogue
-        self._home = catalogue.settings.home
-        # The policy's own file, and the keys that it names: whoever changes one changes verdicts.
-        self._files: tuple[Path, ...] = (self._home / "policy.toml",)
-        self._files_seen: tuple[object, ...] = ()
+        self._files = PolicyFiles(catalogue.settings.home)
+        self._files_seen: object = None
         self._seen: object = None
         # Held while judging, so that of two that judge at once the one with the older snapshot cannot come last.
         self._lock = threading.Lock()
@@ -57,8 +55,8 @@ class LicenceGate:
             self._read_policy()
 
     def is_stale(self) -> bool:
-        """True if the policy or a key is not what the last refresh saw, or it failed. One `stat` for each file."""
-        return self.mode != "off" and (bool(self._failed) or _states_of(self._files) != self._files_seen)
+        """True if the policy, its records or keys are not what the last refresh saw, or it failed. No file is read."""
+        return self.mode != "off" and (bool(self._failed) or self._files.state() != self._files_seen)
 
     def refresh(self, versions: Iterable[Version]) -> None:
         """Judge the versions on one snapshot, if anything that verdicts depend on has changed.
@@ -70,12 +68,14 @@ class LicenceGate:
         wanted = {(v.name, v.number): v for v in versions}
         with self._lock:
             # Before anything is read: what changes while it is read is seen at the next look.
-            self._files_seen = _states_of(self._files)
+            terms = self._files.terms()
+            self._files_seen = (terms, self._files.signers())
             try:
                 policy = self._read_policy()
-                self._watch(policy.keys if policy.signature != "off" else ())
+                self._files.keys = policy.keys if policy.signature != "off" else ()
+                self._files_seen = (terms, self._files.signers())
                 with self._catalogue.snapshot() as query:
-                    seen = (self._files_seen, *next(iter(query(_CHANGES))))
+                    seen = (self._files_seen, *next(iter(query(CHANGES))))
                     if seen != self._seen or not wanted.keys() <= self._table.keys():
                         table = self._judge(query, wanted.values(), policy)
                         _tell(table, self._table)
@@ -158,12 +158,6 @@ class LicenceGate:
 
         return Policy.load(self._catalogue.settings)
 
-    def _watch(self, keys: Sequence[str]) -> None:
-        """Look at these keys of the policy too; the policy file's state stays that of before it was read."""
-        files = tuple(self._home / key for key in keys)
-        self._files = (self._files[0], *files)
-        self._files_seen = (*self._files_seen[:1], *_states_of(files))
-
 
 def _tell(table: Table, before: Table) -> None:
     """Log what is refused now and was not before."""
@@ -172,15 +166,3 @@ def _tell(table: Table, before: Table) -> None:
         for ruling in dict.fromkeys(rulings.each):
             if ruling.refusal is not None and ruling.refusal.message not in known:
                 logger.warning("%s (proof %s)", ruling.refusal.message, ruling.proof_id)
-
-
-def _states_of(paths: Sequence[Path]) -> tuple[object, ...]:
-    return tuple(_state_of(path) for path in paths)
-
-
-def _state_of(path: Path) -> object:
-    try:
-        found = path.stat()
-    except FileNotFoundError:
-        return ()
-    return (found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino)

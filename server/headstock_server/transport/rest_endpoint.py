@@ -10,9 +10,9 @@ import grpc
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
-from headstock.errors import Exhausted, InvalidInput
+from headstock.errors import Exhausted, InvalidInput, LicenceRefused
 from headstock_server.dataplane.limits import LimitExceeded
-from headstock_server.transport.status import failure_of
+from headstock_server.transport.status import failure_of, row_of
 
 Code = grpc.StatusCode
 
@@ -51,7 +51,10 @@ def _error(error: Exception) -> Response:
     failure = failure_of(error)
     status = 413 if isinstance(error, LimitExceeded) else STATUS.get(failure.code, 500)
     headers = {"Retry-After": str(math.ceil(error.retry_after))} if isinstance(error, Exhausted) else None
-    return JSONResponse({"error": failure.message}, status, headers)
+    document = {"error": failure.message}
+    if isinstance(error, LicenceRefused):
+        document |= {"reason": row_of(error).reason, "proof_id": error.proof_id}
+    return JSONResponse(document, status, headers)
 
 
 def model_of(request: Request) -> tuple[str, str]:
