@@ -50,8 +50,8 @@ class Client:
         `tenant` names whose turn the calls take on a server that was started with `--tenants`; raises `ValueError` for
         a name that gRPC cannot carry.
         """
-        self._channel = grpc.insecure_channel(address, options=CHANNEL_OPTIONS)
         self._metadata = messages.call_metadata(tenant)
+        self._channel = grpc.insecure_channel(address, options=CHANNEL_OPTIONS)
         self._deadline = deadline
         self._policy = retry or RetryPolicy()
         self._budget = RetryBudget()
