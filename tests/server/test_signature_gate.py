@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from headstock.catalogue import Catalogue
 from headstock.errors import LicenceRefused
-from headstock.records import Version
+from headstock.records import Publication, Version
 from headstock.settings import Settings
 from headstock.signing import sign_version
 from headstock.testing.publications import backbone_publication, model_publication
@@ -153,3 +153,18 @@ def test_only_the_keys_that_are_asked_for_are_looked_at(tmp_path: Path, version:
             key.write_text(f"another {mode}")
             stale.append(gate.is_stale())
         assert stale == [True, False]
+
+
+def test_a_signature_is_of_one_version_and_not_of_another_with_the_same_files(tmp_path: Path, version: Version) -> None:
+    """The folder names the version; published again under another name, it has no signature."""
+    with Catalogue.open(settings(tmp_path)) as catalogue:
+        model = catalogue.artefact(version.subject)
+        twin = catalogue.publish(Publication("twin", "model", model.digest, [model]))
+        require(catalogue, "enforce")
+        sign(catalogue, version, tmp_path / "signed")
+        gate = LicenceGate(catalogue)
+        gate.refresh([version, twin])
+
+        gate.check(version)
+        with pytest.raises(LicenceRefused, match="twin:1 is not signed"):
+            gate.check(twin)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, TypeAlias
 
 from headstock.catalogue import Catalogue
-from headstock.digest import Digest
 from headstock.errors import LicenceRefused
 from headstock.licences import enforcement, obligations
 from headstock.licences.composition import Verdict, judge_many
@@ -23,36 +22,33 @@ _LONGEST = 500
 """Characters of a warning without its proof id: it travels in metadata."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Use:
-    """One use with its verdicts."""
-
-    context: Context
-    trusted: bool
-    found: Mapping[Digest, Verdict]
-
-    def named(self, common: Context) -> tuple[str, str]:
-        """How it differs from the policy's own, in words and as options of `headstock licence why`."""
-        own = {key: value for key, value in asdict(self.context).items() if value != asdict(common)[key]}
-        words = str(self.context).partition(" ")[2]
-        return (f" {words}", "".join(f" --{key} {value}" for key, value in own.items())) if own else ("", "")
+Key: TypeAlias = tuple[str, int]
+"""Name and version number."""
 
 
 def judged(
     catalogue: Catalogue, query: Any, versions: Collection[Version], policy: Policy, *, enforce: bool
-) -> tuple[Uses, dict[tuple[str, int], Rulings]]:
+) -> tuple[Uses, dict[Key, Rulings]]:
     """The uses that the policy tells apart, and a ruling on each version for each of them.
 
-    Without `enforce`, what would be refused is warned of.
+    Without a trusted name none is milder than that of the policy's own use. Without `enforce`, what would be refused is
+    warned of.
     """
     facts = Facts.read(query)
-    subjects = {version.subject for version in versions}
     contexts, places = _told_apart(policy)
-    found = {context: judge_many(facts, subjects, context, policy) for context, _ in contexts}
     uses = Uses(places, policy)
-    each = [_Use(context, trusted, found[context]) for context, trusted in contexts]
-    court = _Court(catalogue, policy, each, Settlements(facts), enforce)
-    return uses, {(v.name, v.number): Rulings(uses, court.rule(v)) for v in versions}
+    subjects = {version.subject for version in versions}
+    # By version, not by what it is: a signature names both.
+    unsigned = {(v.name, v.number): _unsigned(catalogue, v, policy) for v in versions}
+    settlements = Settlements(facts)
+    made: list[dict[Key, Ruling]] = []
+    for context, trusted in contexts:
+        # One use after the other: the proofs of all of them at once would take much memory.
+        court = _Court(policy, enforce, unsigned, settlements, *_named(context, policy.context))
+        found = judge_many(facts, subjects, context, policy)
+        own = {(v.name, v.number): court.ruling(v, found[v.subject]) for v in versions}
+        made.append(own if trusted else {key: stricter(ruling, made[0][key]) for key, ruling in own.items()})
+    return uses, {key: Rulings(uses, tuple(each[key] for each in made)) for key in made[0]}
 
 
 def _told_apart(policy: Policy) -> tuple[list[tuple[Context, bool]], dict[str, int]]:
@@ -67,25 +63,37 @@ def _told_apart(policy: Policy) -> tuple[list[tuple[Context, bool]], dict[str, i
     return uses, places
 
 
+def _named(context: Context, common: Context) -> tuple[str, str]:
+    """How a use differs from the policy's own, in words and as options of `headstock licence why`."""
+    usual = asdict(common)
+    own = {key: value for key, value in asdict(context).items() if value != usual[key]}
+    words = str(context).partition(" ")[2]
+    return (f" {words}", "".join(f" --{key} {value}" for key, value in own.items())) if own else ("", "")
+
+
+def _unsigned(catalogue: Catalogue, version: Version, policy: Policy) -> str:
+    """Why no key of the policy signed the version; empty if one did, or none has to."""
+    if policy.signature == "off" or version.kind == "backbone":
+        return ""
+    from headstock.signing import trouble
+
+    return trouble(catalogue, version, policy.keys)
+
+
 @dataclass(frozen=True, slots=True)
 class _Court:
-    """What all rulings of one round have in common."""
+    """What all rulings for one use have in common."""
 
-    catalogue: Catalogue
     policy: Policy
-    uses: Sequence[_Use]
-    settlements: Settlements
     enforce: bool
+    unsigned: Mapping[Key, str]
+    settlements: Settlements
+    words: str
+    options: str
 
-    def rule(self, version: Version) -> tuple[Ruling, ...]:
-        """One ruling for each use; without a trusted name none is milder than that of the first."""
-        unsigned = "" if version.kind == "backbone" else self._unsigned(version)
-        common, *others = (self._ruling(version, use, unsigned) for use in self.uses)
-        trusted = [use.trusted for use in self.uses][1:]
-        return (common, *(o if t else stricter(o, common) for o, t in zip(others, trusted, strict=True)))
-
-    def _ruling(self, version: Version, use: _Use, unsigned: str) -> Ruling:
-        found = use.found[version.subject]
+    def ruling(self, version: Version, found: Verdict) -> Ruling:
+        """What follows from one verdict."""
+        unsigned = self.unsigned[version.name, version.number]
         ruling = Ruling(
             found.value,
             found.reason,
@@ -95,12 +103,11 @@ class _Court:
             concluded=self.settlements.concluded(version.subject),
             unsigned=unsigned,
         )
-        if version.kind == "backbone":
-            # It is judged for whoever looks; only models are served.
+        if version.kind == "backbone" or (found.action == "allow" and not unsigned and not found.duties):
+            # A backbone is judged for whoever looks; only models are served.
             return ruling
-        words, options = use.named(self.policy.context)
-        what = f"serving '{version}'{words}"
-        refusals, warnings = self._licences(found, what, f"{version}{options}", version.name)
+        what = f"serving '{version}'{self.words}"
+        refusals, warnings = self._licences(found, what, f"{version}{self.options}", version.name)
         if unsigned and self.policy.signature == "enforce" and self.enforce:
             message = f"{what} is refused: the policy requires a signature: {unsigned}"
             fix = f"headstock sign {version} --key KEY --out FOLDER"
@@ -124,14 +131,6 @@ class _Court:
         elif wrong is not None:
             warnings.append(_printable(f"{what}: {wrong.message}")[:_LONGEST])
         return refusals, warnings
-
-    def _unsigned(self, version: Version) -> str:
-        """Why no key of the policy signed the version; empty if one did, or none has to."""
-        if self.policy.signature == "off":
-            return ""
-        from headstock.signing import trouble
-
-        return trouble(self.catalogue, version, self.policy.keys)
 
 
 def _printable(text: str) -> str:
