@@ -172,6 +172,20 @@ def test_a_server_that_does_not_ask_still_shows_where_things_come_from(home: Cat
     assert (found.refused, found.signature.verified) == ("", False)
 
 
+def test_a_policy_that_makes_no_sense_is_not_the_callers_mistake(catalogue: Catalogue) -> None:
+    """A server that does not ask starts without reading it."""
+    publish_toy(catalogue)
+    (catalogue.settings.home / "policy.toml").write_text("purpose: commercial")
+    options = ServeOptions(bind="127.0.0.1:0", engine=EngineOptions(token_budget=64), licences="off")
+    with (
+        background_server(catalogue.settings, options) as server,
+        grpc.insecure_channel(server.address) as channel,
+        pytest.raises(grpc.RpcError, match=r"policy file 'policy\.toml' is not TOML") as caught,
+    ):
+        ask(ZooStub(channel), "sentiment")
+    assert caught.value.code() is grpc.StatusCode.FAILED_PRECONDITION
+
+
 def test_a_refused_version_says_so(catalogue: Catalogue) -> None:
     publish_toy(catalogue)
     conclude(catalogue, catalogue.newest("toy").subject, "CC-BY-NC-4.0", "decided for the test")
@@ -248,6 +262,16 @@ def test_an_answer_carries_them_if_the_request_asks(client: triton.InferenceServ
             assert json.loads(parameters["licence_display"].string_param) == ["Built with Llama"]
             assert parameters["licence_verdict"].string_param == "allow"
             assert parameters["licence_proof"].string_param.startswith("sha256:")
+
+
+def test_an_answer_over_http_carries_them_too(server: Running) -> None:
+    body = {"inputs": [{"name": "text", "datatype": "BYTES", "shape": [1], "data": ["great order"]}]}
+    address = f"http://{server.http_address}/v2/models/llama-chat/infer"
+    for asked in (True, False):
+        data = json.dumps({**body, "parameters": {"licence": asked}}).encode()
+        with urllib.request.urlopen(urllib.request.Request(address, data)) as response:
+            said = json.load(response).get("parameters", {})
+        assert json.loads(said.get("licence_display", "[]")) == (["Built with Llama"] if asked else [])
 
 
 def test_asking_with_something_else_than_a_truth_value_is_refused(client: triton.InferenceServerClient) -> None:

@@ -107,6 +107,8 @@ def test_a_running_server_follows_its_keys(tmp_path: Path) -> None:
     from headstock.oip import open_inference_grpc_pb2 as pb
     from headstock.oip.open_inference_grpc_pb2_grpc import GRPCInferenceServiceStub
     from headstock.testing.toy import publish_toy
+    from headstock.v1 import zoo_pb2
+    from headstock.v1.zoo_pb2_grpc import ZooStub
     from headstock_server.app import ServeOptions
     from headstock_server.engine import EngineOptions
     from headstock_server.testing import background_server
@@ -129,12 +131,19 @@ def test_a_running_server_follows_its_keys(tmp_path: Path) -> None:
                     time.sleep(0.05)
                 return code is wanted
 
+            def told() -> tuple[str, bool, bool, str]:
+                found = ZooStub(channel).Provenance(zoo_pb2.ProvenanceRequest(name="intents")).signature
+                return found.mode, found.present, found.verified, found.reason
+
             ok, denied = grpc.StatusCode.OK, grpc.StatusCode.PERMISSION_DENIED
             assert becomes(ok)
+            assert told() == ("enforce", True, True, "")
             other = ec.generate_private_key(ec.SECP256R1()).public_key()
             public = other.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
             key.write_bytes(public)
             assert becomes(denied)
+            assert told()[:3] == ("enforce", True, False)
+            assert "does not hold" in told()[3]
             key.write_bytes(good)
             assert becomes(ok)
             key.unlink()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import urllib.request
 from collections.abc import Iterator
@@ -15,9 +16,10 @@ from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
 from headstock.catalogue import Catalogue
-from headstock.errors import InvalidInput
+from headstock.errors import InvalidInput, LicenceRefused
 from headstock.licences import Context, verdict
 from headstock.licences.decisions import conclude
+from headstock.licences.judge import Duty
 from headstock.licences.policy import Policy
 from headstock.oip import open_inference_grpc_pb2 as pb
 from headstock.oip.open_inference_grpc_pb2_grpc import GRPCInferenceServiceStub
@@ -26,6 +28,7 @@ from headstock.v1 import zoo_pb2
 from headstock.v1.zoo_pb2_grpc import ZooStub
 from headstock_server.app import Running, ServeOptions
 from headstock_server.engine import EngineOptions
+from headstock_server.repository.ruling import Ruling, stricter
 from headstock_server.testing import background_server
 from headstock_server.transport.tenant import TENANT, tenant_of
 
@@ -149,6 +152,25 @@ def test_a_claim_can_restrict_itself_without_trust(nc: Catalogue) -> None:
         assert answer.model_version == "1"
         assert "headstock-licence-warning" in dict(call.trailing_metadata())
         assert code(stub, "shop") is DENIED
+
+
+def test_the_stricter_ruling_holds_and_the_tenants_own_duties_with_it() -> None:
+    """In whatever order of strictness: refused before warned of before silent, deny before unknown before allow."""
+    refusal = LicenceRefused("no", proof_id="p")
+    show = Duty("display", "LicenseRef-headstock-llama-3.2", "Built with Llama")
+    rulings = [
+        Ruling("allow", "", "silent", duties=(show,), display=("Built with Llama",)),
+        Ruling("allow", "", "warned", warning="w"),
+        Ruling("unknown", "", "unsure", warning="w"),
+        Ruling("deny", "", "passed over"),
+        Ruling("allow", "", "misnamed", refusal),
+        Ruling("deny", "", "denied", refusal),
+    ]
+    for (place, common), (other, own) in itertools.product(enumerate(rulings), repeat=2):
+        held = stricter(own, common)
+        assert held.proof_id == rulings[max(place, other)].proof_id
+        assert set(own.display) <= set(held.display)
+        assert set(own.duties) <= set(held.duties)
 
 
 def test_a_call_that_names_two_tenants_is_refused(nc: Catalogue) -> None:

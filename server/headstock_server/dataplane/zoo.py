@@ -12,7 +12,7 @@ from headstock.catalogue.description import describe
 from headstock.catalogue.listing import Listing, read_listing
 from headstock.catalogue.views import AliasChange, Event
 from headstock.digest import Digest
-from headstock.errors import PermissionDenied, Unavailable
+from headstock.errors import FailedPrecondition, InvalidInput, PermissionDenied, Unavailable
 from headstock.licences.composition import judge_many
 from headstock.licences.context import Context
 from headstock.licences.policy import Policy
@@ -151,7 +151,11 @@ class ZooPlane:
 
     def _policy(self) -> Policy:
         """The policy that rulings were made under, else the installation's own."""
-        return self._repository.licences.uses.policy or Policy.load(self._catalogue.settings)
+        try:
+            return self._repository.licences.uses.policy or Policy.load(self._catalogue.settings)
+        except InvalidInput as error:
+            # The operator's mistake, and not the caller's.
+            raise FailedPrecondition(error.message, fix=error.fix) from error
 
     def _ruling(self, item: Listing, tenant: str) -> Ruling | None:
         return self._repository.licences.ruling_of(item.name, item.version, tenant)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, replace
+from shlex import quote
 from typing import Any, TypeAlias
 
 from headstock.catalogue import Catalogue
@@ -68,7 +69,7 @@ def _named(context: Context, common: Context) -> tuple[str, str]:
     usual = asdict(common)
     own = {key: value for key, value in asdict(context).items() if value != usual[key]}
     words = str(context).partition(" ")[2]
-    return (f" {words}", "".join(f" --{key} {value}" for key, value in own.items())) if own else ("", "")
+    return (f" {words}", "".join(f" --{key} {quote(str(value))}" for key, value in own.items())) if own else ("", "")
 
 
 def _unsigned(catalogue: Catalogue, version: Version, policy: Policy) -> str:

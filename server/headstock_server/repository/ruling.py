@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from headstock.errors import LicenceRefused
@@ -54,8 +54,14 @@ class Ruling:
 
 
 def stricter(own: Ruling, common: Ruling) -> Ruling:
-    """A tenant's own ruling, unless that of callers without a name is stricter: a name that anybody may give."""
-    return common if common.strictness > own.strictness else own
+    """A tenant's own ruling, unless that of callers without a name is stricter: a name that anybody may give.
+
+    The tenant owes what its own use obliges to, whichever of them holds.
+    """
+    if own.strictness >= common.strictness:
+        return own
+    duties = tuple(sorted({*own.duties, *common.duties}))
+    return replace(common, duties=duties, display=tuple(sorted({*own.display, *common.display})))
 
 
 @dataclass(frozen=True, slots=True)
