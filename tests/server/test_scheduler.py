@@ -14,7 +14,7 @@ from headstock.errors import DeadlineExceeded, Exhausted, HeadstockError, Invali
 from headstock.preprocess import Row
 from headstock_server.scheduler import Budget, LaneKey, Reason, Scheduler, SchedulerOptions, Ticket
 from headstock_server.scheduler.contract import Array, Floats, Slots
-from headstock_server.scheduler.recorder import Recorder
+from headstock_server.scheduler.recorder import LaneCounters, Recorder
 
 POISON = -1.0
 NAN = -2.0
@@ -386,6 +386,28 @@ def test_a_rate_that_nobody_measured_turns_nobody_away(
     caller.wait(9)
     assert scheduler.statistics().refused == 0
     assert scheduler.statistics().backbones[backbone.lane].tokens_per_second > 1e9 / 40e6
+
+
+def test_one_stall_does_not_turn_callers_away() -> None:
+    """A machine that slept for a minute is not a slow one; one that stays slow is, after some passes."""
+    counters = LaneCounters(1000.0, known=True)
+    counters.record(8, 128, 128, False, 0, 60_000_000_000)
+    assert counters.token_ns <= 1100.0
+    for _ in range(60):
+        counters.record(8, 128, 128, False, 0, 1_280_000)
+    assert counters.token_ns == pytest.approx(10_000, rel=0.05)
+
+
+def test_counters_of_versions_that_are_gone_are_dropped_when_somebody_says_so(
+    make: Make, caller: Caller, model: FakeModel
+) -> None:
+    other = FakeModel("other", model.backbone, model.group, slot=1)
+    scheduler = make()
+    for chosen in (model, other):
+        scheduler.submit(Ticket(chosen, rows(1)))
+    caller.wait(2)
+    scheduler.forget([("other", 1), ("never seen", 3)])
+    assert set(scheduler.statistics().models) == {("ten", 1)}
 
 
 def test_rows_that_are_being_made_count_as_waiting(make: Make) -> None:

@@ -21,6 +21,10 @@ from headstock_server.scheduler.ticket import Ticket
 
 _RECENT = 256
 """Passes that are remembered."""
+_SETTLED = 10
+"""Passes whose mean a lane's rate is."""
+_CLIP = 2.0
+"""A pass that took longer than this times what the rate says counts as that much."""
 _LANES = 1024
 """Lanes whose counters are kept; of more, those that were asked for longest ago are dropped while nothing waits in
 them."""
@@ -48,7 +52,6 @@ class LaneCounters:
     __slots__ = (
         "batches",
         "failed_passes",
-        "known",
         "mixed",
         "padded",
         "passes",
@@ -56,6 +59,7 @@ class LaneCounters:
         "queued_tokens",
         "real",
         "rows",
+        "timed",
         "token_ns",
         "waiting_ns",
     )
@@ -64,8 +68,8 @@ class LaneCounters:
         self.passes = self.rows = self.mixed = self.real = self.padded = self.failed_passes = self.queued = 0
         self.queued_tokens, self.waiting_ns = 0, 0.0
         self.token_ns = token_ns
-        self.known = known
-        """False while the rate is only assumed: then nobody is turned away by it."""
+        self.timed = _SETTLED if known else 0
+        """Passes behind the rate; 0 while it is only assumed: then nobody is turned away by it."""
         self.batches = _Batches()
 
     def record(self, rows: int, real: int, padded: int, mixed: bool, input_ns: int, infer_ns: int) -> None:
@@ -75,9 +79,12 @@ class LaneCounters:
         self.real += real
         self.padded += padded
         self.mixed += mixed
-        # A slow moving average: the rate decides how long a refused caller is told to wait.
-        weight, self.known = 0.1 if self.known else 1.0, True
-        self.token_ns += weight * ((input_ns + infer_ns) / padded - self.token_ns)
+        # The rate decides who is refused and how long he is told to wait: it moves slowly, and one stall counts little.
+        taken = (input_ns + infer_ns) / padded
+        if self.timed:
+            taken = min(taken, _CLIP * self.token_ns)
+        self.timed = min(self.timed + 1, _SETTLED)
+        self.token_ns += (taken - self.token_ns) / self.timed
         self.batches.add(rows, input_ns, infer_ns)
 
     def snapshot(self) -> BackboneStatistics:
@@ -162,7 +169,7 @@ class Recorder:
         counters.queued += rows
         counters.queued_tokens += tokens
         self.waiting_ns -= counters.waiting_ns
-        counters.waiting_ns = counters.queued_tokens * counters.token_ns if counters.known else 0.0
+        counters.waiting_ns = counters.queued_tokens * counters.token_ns if counters.timed else 0.0
         self.waiting_ns += counters.waiting_ns
 
     def left(self, key: LaneKey, rows: int, tokens: int) -> None:
