@@ -1,4 +1,4 @@
-"""More than the server can do: what is refused costs next to nothing, what was accepted is answered, and then it is over."""
+"""More than the server can do: refusals cost next to nothing, what was accepted is answered, and then it is over."""
 
 from __future__ import annotations
 

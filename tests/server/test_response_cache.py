@@ -120,7 +120,7 @@ def test_large_inputs_are_hashed_away_from_the_event_loop(
         threads.append(threading.current_thread().name)
         return key_of(model, request)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("headstock_server.dataplane.infer.key_of", key_of_somewhere)
+    monkeypatch.setattr("headstock_server.dataplane.response_cache.key_of", key_of_somewhere)
     with background_server(toy_settings, OPTIONS) as server, calling(server) as caller:
         first, second = caller.ask("sentiment", "a " * (size // 2)), caller.ask("sentiment", "a " * (size // 2))
     assert (is_hit(first), is_hit(second)) == (False, True)
@@ -129,7 +129,7 @@ def test_large_inputs_are_hashed_away_from_the_event_loop(
 
 
 def test_inputs_beyond_the_largest_are_not_looked_up(toy_server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("headstock_server.dataplane.infer.LARGEST_INPUT", HASHED_INLINE + 10)
+    monkeypatch.setattr("headstock_server.dataplane.response_cache.LARGEST_INPUT", HASHED_INLINE + 10)
     monkeypatch.setattr(toy_server.plane, "cache", ResponseCache(1 << 20))
     with calling(toy_server) as caller:
         for _ in range(2):

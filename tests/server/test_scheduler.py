@@ -14,7 +14,7 @@ from headstock.errors import DeadlineExceeded, Exhausted, HeadstockError, Invali
 from headstock.preprocess import Row
 from headstock_server.scheduler import Budget, LaneKey, Reason, Scheduler, SchedulerOptions, Ticket
 from headstock_server.scheduler.contract import Array, Floats, Slots
-from headstock_server.scheduler.recorder import Recorder
+from headstock_server.scheduler.recorder import LaneCounters, Recorder
 
 POISON = -1.0
 NAN = -2.0
@@ -357,7 +357,7 @@ def test_the_queue_is_limited_in_seconds_of_work_too(
     make: Make, caller: Caller, model: FakeModel, backbone: FakeBackbone
 ) -> None:
     """By what passes take: 128 tokens of 40 ms each are five seconds. Once they are done there is room again."""
-    backbone.token_ns = 40e6
+    backbone.token_ns, backbone.measured = 40e6, [(8, 16, 5.12e9)]
     scheduler = make(queue_seconds=5.0)
     scheduler.hold(100)
     for value in range(8):
@@ -372,6 +372,42 @@ def test_the_queue_is_limited_in_seconds_of_work_too(
     _until(lambda: scheduler.statistics().queued_rows == 0)
     assert scheduler._recorder.waiting_ns == 0
     scheduler.check_room(4096)
+
+
+def test_a_rate_that_nobody_measured_turns_nobody_away(
+    make: Make, caller: Caller, model: FakeModel, backbone: FakeBackbone
+) -> None:
+    """An assumed rate may be wrong by a hundred; the first pass says what is right."""
+    backbone.token_ns = 40e6
+    scheduler = make(queue_seconds=5.0)
+    scheduler.hold(9)
+    for value in range(9):
+        scheduler.submit(Ticket(model, rows(value)))
+    caller.wait(9)
+    assert scheduler.statistics().refused == 0
+    assert scheduler.statistics().backbones[backbone.lane].tokens_per_second > 1e9 / 40e6
+
+
+def test_one_stall_does_not_turn_callers_away() -> None:
+    """A machine that slept for a minute is not a slow one; one that stays slow is, after some passes."""
+    counters = LaneCounters(1000.0, known=True)
+    counters.record(8, 128, 128, False, 0, 60_000_000_000)
+    assert counters.token_ns <= 1100.0
+    for _ in range(60):
+        counters.record(8, 128, 128, False, 0, 1_280_000)
+    assert counters.token_ns == pytest.approx(10_000, rel=0.05)
+
+
+def test_counters_of_versions_that_are_gone_are_dropped_when_somebody_says_so(
+    make: Make, caller: Caller, model: FakeModel
+) -> None:
+    other = FakeModel("other", model.backbone, model.group, slot=1)
+    scheduler = make()
+    for chosen in (model, other):
+        scheduler.submit(Ticket(chosen, rows(1)))
+    caller.wait(2)
+    scheduler.forget([("other", 1), ("never seen", 3)])
+    assert set(scheduler.statistics().models) == {("ten", 1)}
 
 
 def test_rows_that_are_being_made_count_as_waiting(make: Make) -> None:
@@ -402,7 +438,7 @@ def test_a_backbone_that_was_unloaded_leaves_no_lane_behind(make: Make, caller: 
 def test_counters_of_lanes_and_models_do_not_grow_for_ever() -> None:
     recorder = Recorder()
     for number in range(5000):
-        counters = recorder.lane(LaneKey(f"sha256:{number}", "fp32", "cpu"), 1.0)
+        counters = recorder.lane(FakeBackbone(lane=LaneKey(f"sha256:{number}", "fp32", "cpu")))
         recorder.queued(counters, 1, 16)
         if number:
             recorder.left(LaneKey(f"sha256:{number}", "fp32", "cpu"), 1, 16)

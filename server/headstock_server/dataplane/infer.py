@@ -18,14 +18,7 @@ from headstock_server.dataplane.limits import LimitExceeded, Limits
 from headstock_server.dataplane.loads import Loads
 from headstock_server.dataplane.messages import InferRequest, InferResponse
 from headstock_server.dataplane.metadata import ModelDescription
-from headstock_server.dataplane.response_cache import (
-    HASHED_INLINE,
-    LARGEST_INPUT,
-    ResponseCache,
-    answered,
-    input_size,
-    key_of,
-)
+from headstock_server.dataplane.response_cache import ResponseCache, answered, key_by
 from headstock_server.dataplane.statistics import BackboneReport, ModelReport, Statistics, unused
 from headstock_server.dataplane.tenants import Tenants
 from headstock_server.dataplane.trace import Tracer
@@ -183,7 +176,7 @@ class DataPlane:
         try:
             answers.check_outputs(model.outputs, request.outputs)
             if cache is not None:
-                key = await self._key(model, request)
+                key = await key_by(self._pool, model, request)
                 kept = None if key is None else cache.get(key)
                 if kept is not None:
                     counters.hit(monotonic_ns() - started)
@@ -216,14 +209,6 @@ class DataPlane:
         if log.isEnabledFor(logging.DEBUG):
             _log_answer(response, ticket, ended - started)
         return response
-
-    async def _key(self, model: LoadedModel, request: InferRequest) -> bytes | None:
-        size = input_size(request)
-        if size <= HASHED_INLINE:
-            return key_of(model, request)
-        if size > LARGEST_INPUT:
-            return None
-        return await asyncio.get_running_loop().run_in_executor(self._pool, key_of, model, request)
 
     async def _rows(self, model: LoadedModel, request: InferRequest) -> list[Row]:
         """The request's rows; raises `Exhausted` before making any if the queue has no room for them."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import struct
 from collections import OrderedDict
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -77,6 +79,16 @@ class ResponseCache:
         return f"ResponseCache({len(self)} answers, {self.size} of {self.limit} bytes, {self.hits} hits)"
 
 
+async def key_by(pool: Executor, model: LoadedModel, request: InferRequest) -> bytes | None:
+    """The key of a request, hashed by `pool` where that takes long; None for one that is not looked up."""
+    size = sum(_input_bytes(tensor.values) for tensor in request.inputs)
+    if size <= HASHED_INLINE:
+        return key_of(model, request)
+    if size > LARGEST_INPUT:
+        return None
+    return await asyncio.get_running_loop().run_in_executor(pool, key_of, model, request)
+
+
 def key_of(model: LoadedModel, request: InferRequest) -> bytes:
     """SHA-256 of all that decides the answer.
 
@@ -124,11 +136,6 @@ def _bytes_of(values: np.ndarray[Any, Any]) -> int:
     if values.dtype != object:
         return int(values.nbytes)
     return int(values.nbytes) + sum(len(value) + 33 for value in values.flat)
-
-
-def input_size(request: InferRequest) -> int:
-    """Bytes of a request's inputs."""
-    return sum(_input_bytes(tensor.values) for tensor in request.inputs)
 
 
 def _input_bytes(values: np.ndarray[Any, Any] | list[bytes]) -> int:

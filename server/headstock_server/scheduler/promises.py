@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from headstock.errors import DeadlineExceeded
 from headstock_server.scheduler.contract import LaneKey
 from headstock_server.scheduler.pace import Pace
@@ -47,7 +49,9 @@ class Promises:
         model = ticket.model
         key = (model.backbone.lane, ticket.tenant, model.name, ticket.priority)
         share = self._shares.get(key, {})
-        token_ns = sum([row.length * pace.token(row.length) for row in ticket.rows]) / tokens
+        # Large requests have few lengths, and callers wait for the lock.
+        lengths = Counter([row.length for row in ticket.rows])
+        token_ns = sum([count * length * pace.token(length) for length, count in lengths.items()]) / tokens
         before = [work for due, work in share.items() if due < bucket] if share else []
         # With nothing ahead it is tried even against the estimate, which could not correct itself otherwise.
         if before:

@@ -60,7 +60,7 @@ class Scheduler:
         with self._lock:
             if self._draining:
                 raise Unavailable("the server is draining and takes no new requests")
-            counters = self._recorder.lane(backbone.lane, backbone.token_ns)
+            counters = self._recorder.lane(backbone)
             if self._is_full(count, tokens):
                 self._refused += 1
                 raise self._full()
