@@ -126,6 +126,10 @@ class Prover:
         if reading.kind == "ambiguous" and (reading.closed or refused):
             return combined("agree", [self._licence(candidate, situation) for candidate in reading.candidates])
         value: Value = "allow" if situation.scope in ("note", "attribute") else "unknown"
+        if reading.living:
+            # Every edition that is known is weighed; one that is not may be stricter than all of them.
+            editions = combined("agree", [self._licence(candidate, situation) for candidate in reading.candidates])
+            return combined("all", [editions, fact(value, reading.why)])
         return fact(value, reading.why or f"one of {', '.join(reading.candidates)}, and which one is not said")
 
     def _expression(self, expression: Expression, situation: Situation) -> Node:
@@ -183,7 +187,7 @@ class Prover:
             return [parse(decision.expression)]
         readings = self._read(digest).readings
         definite = [r.expression for r in readings if r.expression is not None]
-        return definite + [parse(name) for r in readings if r.closed for name in r.candidates]
+        return definite + [parse(name) for r in readings if r.closed or r.living for name in r.candidates]
 
     def _findings(self, steps: Sequence[Step]) -> tuple[Finding, ...]:
         found: dict[tuple[str, str], Finding] = {}
