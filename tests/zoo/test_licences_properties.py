@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from headstock.digest import Digest
 from headstock.errors import Corrupt
 from headstock.licences import library
-from headstock.licences.composition import judge
+from headstock.licences.composition import judge, values_of
 from headstock.licences.context import Context
 from headstock.licences.expression import parse
 from headstock.licences.facts import MADE_HERE, Conclusion, Facts
@@ -246,6 +246,7 @@ def test_the_order_of_edges_and_statements_is_irrelevant(
 def test_the_proof_replays_to_the_same_verdict(lineage: Drawn, context: Context, positions: dict[str, str]) -> None:
     policy = Policy.from_mapping({"stances": positions})
     verdict = judge(lineage.facts(), lineage.subject, context, policy)
+    assert values_of(lineage.facts(), [lineage.subject], context, policy) == {lineage.subject: verdict.value}
 
     assert replay(json.loads(json.dumps(verdict.proof))) == verdict.value
 

@@ -72,6 +72,13 @@ class Prover:
             whole["date"] = self._judge.today.isoformat()
         return Made(value, tuple(dict.fromkeys(why)), whole, tuple(sorted(self._duties)), findings)
 
+    def value(self, subject: Digest) -> Value:
+        """What the proof would come to, without writing it down: what listings of thousands ask for."""
+        steps = walk(self._facts, subject, self._policy)
+        share = self._sharing(steps)
+        found = [self._judged(step.reach)[0]["value"] for step in steps]
+        return all_of([*found, share["value"]] if share else found)
+
     # ------------------------------------------------------------------------------------------ steps
     def _step(self, step: Step) -> Node:
         reach = step.reach
