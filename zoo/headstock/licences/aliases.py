@@ -24,6 +24,8 @@ class Resolution:
     """For `ambiguous`: the licences that it may mean."""
     closed: bool = False
     """True if it can mean nothing but the candidates."""
+    living: bool = False
+    """True if the candidates are editions of one document, of which there may be others."""
     why: str = ""
 
 
@@ -44,7 +46,8 @@ def _resolve(text: str, edition: object) -> Resolution:
         return Resolution("licence", parse(entry["licence"]))
     if "ambiguous" in entry:
         candidates = tuple(entry["ambiguous"])
-        return Resolution("ambiguous", None, candidates, bool(entry.get("closed")), entry.get("why", ""))
+        closed, living = bool(entry.get("closed")), bool(entry.get("living"))
+        return Resolution("ambiguous", None, candidates, closed, living, entry.get("why", ""))
     return Resolution("unstated")
 
 

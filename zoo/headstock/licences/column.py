@@ -63,7 +63,7 @@ def _key(settings: Settings, query: Query, purpose: str) -> str:
 
 
 def _judged(settings: Settings, query: Query, purpose: str) -> dict[str, Value]:
-    from headstock.licences.composition import judge_many
+    from headstock.licences.composition import values_of
     from headstock.licences.context import Context
     from headstock.licences.facts import Facts
     from headstock.licences.policy import Policy
@@ -72,7 +72,7 @@ def _judged(settings: Settings, query: Query, purpose: str) -> dict[str, Value]:
     context = Context.from_mapping({"purpose": purpose}, policy.context) if purpose else policy.context
     facts = Facts.read(query)
     subjects = sorted({row[0] for row in query("SELECT subject FROM versions")})
-    return {digest: found.value for digest, found in judge_many(facts, subjects, context, policy).items()}
+    return values_of(facts, subjects, context, policy)
 
 
 def _keep(settings: Settings, name: str, content: dict[str, Any]) -> None:

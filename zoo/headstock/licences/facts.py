@@ -149,14 +149,17 @@ class Facts:
 
         Heads, adapters and models are made here unless a source speaks of them, even one that names no licence.
         """
-        said = self.statements.get(digest, ())
+        said = self.statements.get(digest)
+        if not said:
+            return self.kinds.get(digest) in _OWN
         if any(s.field == MADE_HERE for s in said):
             return True
         return self.kinds.get(digest) in _OWN and not any(s.field == "licence" for s in said)
 
     def own_statements(self, digest: str) -> tuple[Evidence, ...]:
         """Licence statements that are kept with the artefact itself."""
-        return tuple(s for s in self.statements.get(digest, ()) if s.field == "licence")
+        said = self.statements.get(digest)
+        return tuple(s for s in said if s.field == "licence") if said else ()
 
     def statements_about(self, digest: str) -> tuple[Evidence, ...]:
         """Licence statements about an artefact.

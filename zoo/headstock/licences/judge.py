@@ -134,10 +134,18 @@ class Judge:
                 return "deny", f"use in the field {context.sector!r} is not allowed"
             case "scale":
                 return self._scale(int(limit.values[0]))
+            case "revenue" if context.purpose != "research":
+                # A context says nothing of revenue, and a million is soon made.
+                return (
+                    "unknown",
+                    f"above {limit.values[0]} US dollars a year, which nobody stated, it needs another licence",
+                )
             case "territory":
                 return self._territory(limit.values)
             case "no-derivatives" if context.act == "distribute":
                 return _if_modified(situation, "changed works may not be shared")
+            case "no-adaptation":
+                return _if_modified(situation, "it may not be changed, not even in private")
             case "no-sharing" if context.act == "distribute":
                 return "deny", "it may not be passed on"
         return "allow", ""
@@ -189,8 +197,13 @@ class Judge:
     def _passing(self, doc: LicenceDoc, inside: Outcome, relation: str) -> Outcome:
         """What passes along a relation that carries no weights."""
         flow: Flow = doc.flow.get(relation, "undefined")
-        if flow == "naming":
-            return Outcome("allow", (), tuple(d for d in inside.duties if d.duty == "name-prefix"))
+        if flow in ("naming", "limited"):
+            passing = {(c.duty, c.payload) for c in doc.conditions if c.passes or c.duty == "name-prefix"}
+            duties = tuple(d for d in inside.duties if (d.duty, d.payload) in passing)
+            if flow == "naming":
+                return Outcome("allow", (), duties)
+            why = f"{doc.id} may not be used to improve {doc.students}, and whether this is one is not known"
+            return Outcome("unknown", (why,), duties)
         stance = self.policy.stances["heads" if relation in ("head_on", "adapter_of") else "silence"]
         if flow == "own" or (flow == "undefined" and stance == "own"):
             return Outcome("allow")

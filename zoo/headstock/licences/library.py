@@ -30,7 +30,7 @@ def use(folder: Path) -> None:
     global _added
     state = state_of(folder)
     if (folder, state) != (_added.folder, _added.state):
-        _added = operator_records.read(folder, state, _known())
+        _added = operator_records.read(folder, state, own_ids())
 
 
 def edition() -> object:
@@ -40,17 +40,18 @@ def edition() -> object:
 
 def ids() -> tuple[str, ...]:
     """Ids of every record, sorted; reads no record."""
-    return tuple(sorted(_known() | _added.docs.keys()))
+    return tuple(sorted(own_ids() | _added.docs.keys()))
 
 
 @cache
-def _known() -> frozenset[str]:
+def own_ids() -> frozenset[str]:
+    """Ids of Headstock's own records: nobody else may claim one."""
     return frozenset(path.name.removesuffix(".toml") for path in (_DATA / "records").glob("*.toml"))
 
 
 def find(licence: str) -> LicenceDoc | None:
     """The record of an id, or None if nobody has written one."""
-    return _own(licence) if licence in _known() else _added.docs.get(licence)
+    return _own(licence) if licence in own_ids() else _added.docs.get(licence)
 
 
 @lru_cache(maxsize=512)

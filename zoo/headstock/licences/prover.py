@@ -72,6 +72,13 @@ class Prover:
             whole["date"] = self._judge.today.isoformat()
         return Made(value, tuple(dict.fromkeys(why)), whole, tuple(sorted(self._duties)), findings)
 
+    def value(self, subject: Digest) -> Value:
+        """What the proof would come to, without writing it down: what listings of thousands ask for."""
+        steps = walk(self._facts, subject, self._policy)
+        share = self._sharing(steps)
+        found = [self._judged(step.reach)[0]["value"] for step in steps]
+        return all_of([*found, share["value"]] if share else found)
+
     # ------------------------------------------------------------------------------------------ steps
     def _step(self, step: Step) -> Node:
         reach = step.reach
@@ -126,6 +133,10 @@ class Prover:
         if reading.kind == "ambiguous" and (reading.closed or refused):
             return combined("agree", [self._licence(candidate, situation) for candidate in reading.candidates])
         value: Value = "allow" if situation.scope in ("note", "attribute") else "unknown"
+        if reading.living:
+            # Every edition that is known is weighed; one that is not may be stricter than all of them.
+            editions = combined("agree", [self._licence(candidate, situation) for candidate in reading.candidates])
+            return combined("all", [editions, fact(value, reading.why)])
         return fact(value, reading.why or f"one of {', '.join(reading.candidates)}, and which one is not said")
 
     def _expression(self, expression: Expression, situation: Situation) -> Node:
@@ -183,7 +194,7 @@ class Prover:
             return [parse(decision.expression)]
         readings = self._read(digest).readings
         definite = [r.expression for r in readings if r.expression is not None]
-        return definite + [parse(name) for r in readings if r.closed for name in r.candidates]
+        return definite + [parse(name) for r in readings if r.closed or r.living for name in r.candidates]
 
     def _findings(self, steps: Sequence[Step]) -> tuple[Finding, ...]:
         found: dict[tuple[str, str], Finding] = {}

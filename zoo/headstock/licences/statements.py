@@ -88,7 +88,8 @@ def _listed(text: str) -> Resolution:
         return meanings[0] if meanings else Resolution("unstated")
     licences = sorted(str(m.expression) for m in meanings if m.expression is not None)
     closed = len(licences) == len(meanings)
-    return Resolution("ambiguous", None, tuple(licences), closed, "several are listed, neither joined by and nor by or")
+    why = "several are listed, neither joined by and nor by or"
+    return Resolution("ambiguous", None, tuple(licences), closed, why=why)
 
 
 def _key(meaning: Resolution) -> str:

@@ -74,9 +74,9 @@ def _stated(facts: Facts, digest: str) -> Sequence[Expression | str]:
     for reading in readings:
         if reading.expression is not None:
             found.append(reading.expression)
-        elif reading.closed:
+        elif reading.closed or reading.living:
             found += [parse(name) for name in reading.candidates]
-        else:
+        if reading.expression is None and not reading.closed:
             found.append(reading.why)
     return found
 
