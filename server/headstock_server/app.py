@@ -18,6 +18,7 @@ from headstock_server.dataplane.infer import DataPlane
 from headstock_server.dataplane.limits import Limits
 from headstock_server.dataplane.log_settings import LogControl
 from headstock_server.dataplane.response_cache import ResponseCache
+from headstock_server.dataplane.tenants import Tenants
 from headstock_server.dataplane.trace import Tracer
 from headstock_server.dataplane.waiters import Waiters
 from headstock_server.dataplane.zoo import ZooPlane
@@ -73,6 +74,8 @@ class ServeOptions:
     """Bytes of answers that are kept for equal requests; 0 keeps none."""
     batch_trace: Path | None = None
     """File that gets a line of JSON for each pass."""
+    tenants: Sequence[str] = ()
+    """Names of tenants that count, `*` for any; without them all callers are one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +98,7 @@ async def running(settings: Settings, options: ServeOptions | None = None) -> As
     check_bind(options.bind, insecure=options.insecure_bind)
     if options.http:
         check_bind(options.http, insecure=options.insecure_bind)
+    tenants = Tenants(options.tenants)
     loop = asyncio.get_running_loop()
     waiters = Waiters(loop)
     with closing(Tracer(options.trace_file)) as tracer, Catalogue.open(settings, create=False) as catalogue:
@@ -109,6 +113,7 @@ async def running(settings: Settings, options: ServeOptions | None = None) -> As
             options.limits,
             tracer,
             ResponseCache(options.response_cache) if options.response_cache else None,
+            tenants,
         )
         zoo = ZooPlane(catalogue, repository, allowed=options.allow_admin)
         log_control = LogControl()
@@ -117,9 +122,10 @@ async def running(settings: Settings, options: ServeOptions | None = None) -> As
             http_address = ""
             if options.http:
                 # Only who serves HTTP needs its libraries.
+                from headstock_server.transport.control import ControlHandlers
                 from headstock_server.transport.rest import RestServer
 
-                rest = RestServer(plane)
+                rest = RestServer(plane, ControlHandlers(plane.tracer, zoo, log_control))
                 after.push_async_callback(rest.stop)
                 http_address = _address(options.http, await rest.start(options.http))
             server = _transport(services(plane, zoo, log_control), options)

@@ -10,28 +10,9 @@ from typing import Any
 
 import click
 
+from headstock_server.option_types import Finite, Size
+
 MIB = 1 << 20
-_UNITS = {"": 1, "K": 1 << 10, "M": MIB, "G": 1 << 30}
-
-
-class Size(click.ParamType[int]):
-    """Bytes: a number, alone or with K, M or G (powers of 1024; `GiB` and `GB` mean the same)."""
-
-    name = "size"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """The bytes; a usage error for what is no size."""
-        if isinstance(value, int):
-            return value
-        text = str(value).strip().upper().removesuffix("IB").removesuffix("B")
-        number, unit = (text[:-1], text[-1]) if text[-1:] in ("K", "M", "G") else (text, "")
-        try:
-            size = int(float(number) * _UNITS[unit])
-        except (ValueError, OverflowError):
-            size = 0
-        if size < 1:
-            self.fail(f"{value!r} is not a size; expected a number of bytes such as 512M or 2G", param, ctx)
-        return size
 
 
 @click.command("serve")
@@ -67,6 +48,66 @@ class Size(click.ParamType[int]):
     default=4096,
     show_default=True,
     help="Rows that may wait.",
+)
+@click.option(
+    "--max-queue-tokens",
+    type=click.IntRange(min=1),
+    default=262_144,
+    show_default=True,
+    help="Tokens that may wait.",
+)
+@click.option(
+    "--max-queue-seconds",
+    type=Finite(min=0, min_open=True),
+    default=5.0,
+    show_default=True,
+    help="Seconds of work that may wait, by what passes take now.",
+)
+@click.option(
+    "--max-delay-ms",
+    type=Finite(0, 60_000),
+    default=0.0,
+    show_default=True,
+    help="Longest time that a pass with room left waits for company while nothing else runs.",
+)
+@click.option(
+    "--patience-ms",
+    type=Finite(1, 3_600_000),
+    default=1000.0,
+    show_default=True,
+    help="Time after which a row without a deadline goes before all that came later.",
+)
+@click.option(
+    "--token-budget",
+    type=click.IntRange(1, 1 << 24),
+    metavar="TOKENS",
+    help="Largest pass, padding included; measured for each backbone when it is loaded unless given.",
+)
+@click.option(
+    "--padding-waste",
+    type=Finite(0, 0.9),
+    default=0.10,
+    show_default=True,
+    help="Largest share of padding in a pass.",
+)
+@click.option(
+    "--max-pass-rows",
+    type=click.IntRange(min=1),
+    default=1024,
+    show_default=True,
+    help="Largest pass in rows.",
+)
+@click.option(
+    "--tenants",
+    metavar="NAME,NAME",
+    help="Callers who name one of these in the metadata take turns; '*' lets any name count. Without it all are one.",
+)
+@click.option(
+    "--grace-seconds",
+    type=Finite(min=0),
+    default=30.0,
+    show_default=True,
+    help="Time that accepted requests get when the server stops.",
 )
 @click.option(
     "--max-message-mib",
@@ -124,6 +165,15 @@ def serve(
     front_ends: int,
     run_timeout: float | None,
     max_queue_rows: int,
+    max_queue_tokens: int,
+    max_queue_seconds: float,
+    max_delay_ms: float,
+    patience_ms: float,
+    token_budget: int | None,
+    padding_waste: float,
+    max_pass_rows: int,
+    tenants: str | None,
+    grace_seconds: float,
     max_message_mib: int,
     allow_admin: bool,
     trace_file: Path | None,
@@ -152,7 +202,9 @@ def serve(
         http=http,
         front_ends=front_ends,
         insecure_bind=insecure_bind,
-        models=tuple(name.strip() for name in (models or "").split(",") if name.strip()),
+        models=_names(models),
+        tenants=_names(tenants),
+        grace=grace_seconds,
         strict=strict,
         batch_trace=batch_trace,
         memory_budget=memory_budget,
@@ -161,11 +213,30 @@ def serve(
         licences=licences,
         allow_admin=allow_admin,
         trace_file=trace_file,
-        engine=EngineOptions(device=device, threads=threads, run_seconds=run_timeout),
-        scheduler=SchedulerOptions(runners=runners, queue_rows=max_queue_rows),
+        engine=EngineOptions(
+            device=device,
+            threads=threads,
+            token_budget=token_budget,
+            padding_waste=padding_waste,
+            max_rows=max_pass_rows,
+            run_seconds=run_timeout,
+        ),
+        scheduler=SchedulerOptions(
+            runners=runners,
+            queue_rows=max_queue_rows,
+            queue_tokens=max_queue_tokens,
+            queue_seconds=max_queue_seconds,
+            max_delay=max_delay_ms / 1e3,
+            patience=patience_ms / 1e3,
+        ),
         limits=Limits(message_bytes=max_message_mib * MIB),
     )
     asyncio.run(app.serve(Settings.from_environment(), options, _announce))
+
+
+def _names(text: str | None) -> tuple[str, ...]:
+    """The names of a list with commas."""
+    return tuple(name.strip() for name in (text or "").split(",") if name.strip())
 
 
 def _announce(address: str) -> None:

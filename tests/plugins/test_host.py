@@ -279,7 +279,7 @@ def test_a_plugin_adds_licence_evidence(site: Site) -> None:
     """Records are gathered as they are; nothing is concluded from them."""
     code = "@hookimpl\ndef licence_records(): return [LicenceRecord('hf:acme/base', 'MIT', 'https://acme.example/licence')]\n"
     site.add("acme", 'hooks = ["licence_records"]\n', code)
-    assert [(r.subject, r.licence) for r in site.host().licence_records()] == [("hf:acme/base", "MIT")]
+    assert ("hf:acme/base", "MIT") in [(r.subject, r.licence) for r in site.host().licence_records()]
 
 
 def test_a_check_imports_everything_and_says_what_is_wrong(site: Site) -> None:

@@ -16,6 +16,8 @@ from headstock_server.scheduler.simulator import Arrival, Service, Simulator, po
 MS = 1_000_000
 SERVICE = Service(fixed_ns=2 * MS, token_ns=100_000)
 PACE = Pace(2 * MS, 100_000)
+ATTENTION = Service(fixed_ns=1 * MS, token_ns=100_000, pair_ns=400)
+"""A token of a row of 250 costs twice what it costs in a short one."""
 PASS = SERVICE(128)
 
 
@@ -162,15 +164,16 @@ def test_the_pace_of_a_lane_follows_what_its_passes_take() -> None:
     meter = PaceMeter(token_ns=500_000, tokens=128)
     assert meter.pace.time(128) == pytest.approx(64 * MS)
     for size in [16, 128, 64, 32] * 40:
-        meter.observe(size, SERVICE(size))
-    for size in (8, 16, 64, 128):
+        meter.observe(size // 16, 16, SERVICE(size))
+    for size in (16, 64, 128):
         assert meter.pace.time(size) == pytest.approx(SERVICE(size), rel=0.15)
+        assert meter.pace.of(size // 16, 16) == pytest.approx(SERVICE(size), rel=0.15)
 
 
 def test_passes_of_one_size_give_a_proportional_pace() -> None:
     meter = PaceMeter(token_ns=100, tokens=128)
     for _ in range(300):
-        meter.observe(64, 6_400_000)
+        meter.observe(4, 16, 6_400_000)
     assert meter.pace.time(64) == pytest.approx(6_400_000, rel=0.02)
     assert meter.pace.fixed_ns >= 0
 
@@ -178,6 +181,75 @@ def test_passes_of_one_size_give_a_proportional_pace() -> None:
 def test_one_stall_does_not_make_the_pace_believe_in_stalls() -> None:
     meter = PaceMeter(token_ns=100_000, tokens=128)
     for _ in range(50):
-        meter.observe(128, 12_800_000)
-    meter.observe(128, 5_000_000_000)
+        meter.observe(8, 16, 12_800_000)
+    meter.observe(8, 16, 5_000_000_000)
     assert meter.pace.time(128) < 1.1 * 12_800_000
+    assert meter.pace.of(8, 16) < 1.1 * 12_800_000
+
+
+def test_the_table_knows_what_the_line_cannot() -> None:
+    """Short and long rows with as many tokens in all differ twofold; the line goes between them, the table does not."""
+    meter = PaceMeter(token_ns=100_000, tokens=128)
+    for _ in range(60):
+        meter.observe(16, 16, ATTENTION(256, 16))
+        meter.observe(1, 256, ATTENTION(256, 256))
+    for rows, longest in ((16, 16), (1, 256)):
+        wanted = ATTENTION(256, longest)
+        assert meter.pace.of(rows, longest) == pytest.approx(wanted, rel=0.05)
+        assert abs(meter.pace.time(256) - wanted) > 0.2 * wanted
+
+
+def test_a_size_that_was_never_seen_takes_after_the_nearest_of_its_length() -> None:
+    """Two long rows: the profile timed one. Rows of a length that nobody timed are on the line."""
+    meter = PaceMeter(100_000, 128, [(1, 16, ATTENTION(16, 16)), (1, 256, ATTENTION(256, 256))])
+    assert meter.pace.of(2, 256) == pytest.approx(2 * meter.pace.of(1, 256), rel=0.01)
+    assert meter.pace.of(3, 1024) == meter.pace.time(3072)
+    lengths = np.array([1, 2, 16, 17, 255, 256, 257, 1024])
+    np.testing.assert_allclose(meter.pace.alone(lengths), [meter.pace.of(1, int(n)) for n in lengths])
+
+
+def test_the_table_follows_what_passes_take_and_forgets_the_profile() -> None:
+    meter = PaceMeter(100_000, 128, [(1, 256, 1.0 * MS)])
+    for _ in range(60):
+        meter.observe(1, 256, 30 * MS)
+    assert meter.pace.of(1, 256) == pytest.approx(30 * MS, rel=0.1)
+    assert meter.pace.token(256) == pytest.approx(30 * MS / 256, rel=0.2)
+
+
+def test_a_pass_of_long_rows_grows_only_as_far_as_the_table_says() -> None:
+    """In 90 ms the line would have let both rows go together, and they would have been late."""
+    meter = PaceMeter(100_000, 128, [(1, 16, ATTENTION(16, 16)), (1, 256, ATTENTION(256, 256))])
+    state = queue([256, 256], [90 * MS] * 2)
+    line = Pace(meter.pace.fixed_ns, meter.pace.token_ns)
+    assert len(select(state, Budget(512), 0, pace=line).rows) == 2
+    assert ATTENTION(512, 256) > 90 * MS
+    assert len(select(state, Budget(512), 0, pace=meter.pace).rows) == 1
+
+
+def test_long_rows_are_in_time_by_the_table_and_late_by_the_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Mostly short rows teach the line that tokens are cheap; every fifth request is four long rows in a hurry."""
+    times = poisson(np.random.default_rng(7), 25, 10.0)
+    arrivals = [
+        Arrival(at, (256,) * 4, deadline=at + 250 * MS) if i % 5 == 4 else Arrival(at, (16,) * 4)
+        for i, at in enumerate(times)
+    ]
+
+    def ran_and_late() -> tuple[int, int]:
+        measured = [(1, n, float(ATTENTION(n, n))) for n in (16, 64, 256)]
+        result = Simulator((Budget(2048),), ATTENTION, measured=measured).run(arrivals)
+        ran = [r for r in result.requests if r.arrival.deadline is not None and r.outcome == "answered"]
+        return len(ran), sum(r.at > (r.arrival.deadline or 0) for r in ran)
+
+    with_table = ran_and_late()
+    monkeypatch.setattr(PaceMeter, "_measured", lambda self, rows, longest, ns: {})
+    with_line = ran_and_late()
+    assert with_table[1] == 0
+    assert with_line[1] >= 3
+    assert with_table[0] >= with_line[0] - with_line[1]
+
+
+def test_a_timeout_that_fits_no_clock_is_no_deadline() -> None:
+    """Nanoseconds of 2**63 microseconds overflow; the lane must not."""
+    endless = [Arrival(0, (16,), deadline=(2**63 - 1) * 1000), Arrival(0, (16,))]
+    result = Simulator((Budget(128),), SERVICE).run(endless)
+    assert [r.outcome for r in result.requests] == ["answered", "answered"]

@@ -14,9 +14,11 @@ from headstock.errors import Corrupt, DigestMismatch, Unsupported
 from headstock.records import Version
 from headstock.servable import ServableModel, load_model
 from headstock.testing import toy
-from headstock.testing.toy import Toy, ToyHead
+from headstock.testing.toy import MAX_LENGTH, Toy, ToyHead
 from headstock_server.engine import Engine, EngineOptions, LoadedModel
+from headstock_server.engine.budget import session_bytes
 from headstock_server.engine.profile import DEFAULT_TOKENS, Point, choose
+from headstock_server.scheduler.lane import Lane
 
 
 def _servable(catalogue: Catalogue, version: Version) -> ServableModel:
@@ -77,6 +79,55 @@ def test_a_thousand_loads_and_unloads_reuse_one_slot(catalogue: Catalogue, toy: 
     slots = {engine.load(servable).slot for _ in range(1000)}
     assert len(slots) <= 2
     assert stays.backbone.bank("mean", 16, 2).capacity <= 4
+
+
+def test_a_model_that_fails_half_way_gives_its_slot_back(
+    catalogue: Catalogue, toy: Toy, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stays = engine.load(_servable(catalogue, toy.models["sentiment"]))
+    servable = _servable(catalogue, toy.models["intents"])
+
+    def refuse(_: object) -> None:
+        raise RuntimeError("no outputs")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("headstock.postprocess.outputs", refuse)
+        for _ in range(3):
+            with pytest.raises(RuntimeError, match="no outputs"):
+                engine.load(servable)
+    assert len(stays.backbone.bank("mean", 16, 2)) == 1
+    assert engine.load(servable).slot == 1
+
+
+def test_nothing_is_remembered_of_a_backbone_that_left(catalogue: Catalogue, toy: Toy, engine: Engine) -> None:
+    model = engine.load(_servable(catalogue, toy.models["sentiment"]))
+    del model
+    gc.collect()
+    assert len(engine._loading) == 0
+    assert engine.memory.report().residents == {}
+    assert engine.memory._beside == {}
+
+
+def test_a_graph_heads_session_is_counted_while_it_is_loaded(catalogue: Catalogue, toy: Toy, engine: Engine) -> None:
+    stays = engine.load(_servable(catalogue, toy.models["sentiment"]))
+    before = engine.memory.report().size
+    servable = _servable(catalogue, _publish(catalogue, toy, "graph", ToyHead(seed=5, form="graph")))
+    graph = engine.load(servable)
+    assert graph.backbone is stays.backbone
+    assert engine.memory.report().size == before + session_bytes(servable.parameters)
+    del graph
+    gc.collect()
+    assert engine.memory.report().size == before
+
+
+def test_a_measured_backbone_also_knows_what_long_rows_take(catalogue: Catalogue, toy: Toy) -> None:
+    """Rows of one length per point, each longer than the one before, up to the longest that the tokenizer makes."""
+    backbone = Engine(EngineOptions(profile_seconds=5.0)).load(_servable(catalogue, toy.models["sentiment"])).backbone
+    alone = [longest for rows, longest, _ in backbone.measured if rows == 1]
+    assert alone == sorted(set(alone))
+    assert alone[-1] == MAX_LENGTH
+    assert all(ns > 0 for _, _, ns in backbone.measured)
+    assert Lane(backbone, 0).meter.pace.table.keys() >= {4, 6, 7}
 
 
 def test_a_head_of_another_backbone_is_refused_with_both_digests(

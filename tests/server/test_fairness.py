@@ -9,14 +9,25 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headstock_server.scheduler import Budget
+from headstock.preprocess import Row
+from headstock_server.scheduler import Budget, LaneKey, Ticket
 from headstock_server.scheduler.fairness import Shares
-from headstock_server.scheduler.policy import NEVER, Waiting, select
-from headstock_server.scheduler.simulator import Arrival, Service, Simulated, Simulator
+from headstock_server.scheduler.lane import Lane
+from headstock_server.scheduler.policy import NEVER, Waiting, _counted, select
+from headstock_server.scheduler.simulator import (
+    Arrival,
+    Service,
+    Simulated,
+    SimulatedBackbone,
+    SimulatedModel,
+    Simulator,
+)
 
 MS = 1_000_000
 SERVICE = Service(fixed_ns=2 * MS, token_ns=100_000)
 PASS = SERVICE(128)
+
+ANY_MODEL = SimulatedModel("m", SimulatedBackbone(LaneKey("sha256:0", "fp32", "cpu"), Budget(128), 1000.0))
 
 seeds = st.integers(0, 2**32 - 1)
 some = settings(max_examples=15, deadline=None)
@@ -167,3 +178,63 @@ def test_fairness_never_costs_a_slot_that_the_lengths_would_allow(seed: int) -> 
         selection = select(queue, Budget(128), 0, standing=shares.standing())
         assert len(set(selection.rows.tolist())) == 8
         shares.charge(share[selection.rows], queue.length[selection.rows])
+
+
+def test_invented_priorities_are_no_advantage() -> None:
+    """Twenty numbers that mean nothing special are one level: the model beside gets its half."""
+    inventive = [Arrival(0, (16,), "b", priority=4 + i % 20) for i in range(600)]
+    had = tokens_of(simulate(*inventive, *flood(600)), 40 * PASS)
+    assert abs(had["", "a"] - had["", "b"]) <= 256
+
+
+@pytest.mark.parametrize("priority, level", [(0, 0), (1, 1), (2, 2), (3, 3), (4, 0), (2**64 - 1, 0), (-1, 0)])
+def test_a_priority_without_a_weight_of_its_own_is_the_default(priority: int, level: int) -> None:
+    assert Ticket(ANY_MODEL, [], priority=priority).priority == level
+    shares = Shares()
+    assert shares.place("t", "m", priority) == shares.place("t", "m", level)
+
+
+def test_a_lane_that_never_empties_forgets_who_waits_no_longer() -> None:
+    """Ten thousand tenants pass by, each gone when the next few have come; one stays, and keeps its level."""
+    lane = Lane(ANY_MODEL.backbone, 0)
+    stays = Ticket(ANY_MODEL, [Row({}, 16)] * 3000, tenant="stays")
+    lane.admit(stays)
+    for i in range(10_000):
+        lane.admit(Ticket(ANY_MODEL, [Row({}, 16)], tenant=f"t{i}"))
+        if i % 8 == 7:
+            lane.pick(i, 0)
+    assert stays.waiting > 0
+    assert len(lane._shares) < 4000
+
+
+def test_compacting_keeps_the_levels_of_those_that_wait() -> None:
+    shares, numbers = Shares(), []
+    for i in range(6):
+        numbers.append(shares.place(f"t{i // 2}", f"m{i}", 0))
+    shares.standing()
+    shares.charge(np.array([5, 5, 3]), np.array([40, 2, 7]))
+    standing = shares.standing()
+    assert standing is not None
+    waiting = np.array([5, 3, 5, 0])
+    renumbered = shares.compact(waiting)
+    after = shares.standing()
+    assert after is not None
+    assert len(after.tenant) == 3
+    for name in ("weight", "served"):
+        np.testing.assert_array_equal(getattr(after, name)[renumbered], getattr(standing, name)[waiting])
+    np.testing.assert_array_equal(
+        after.tenant_served[after.tenant[renumbered]], standing.tenant_served[standing.tenant[waiting]]
+    )
+    assert shares.place("t2", "m5", 0) == renumbered[0]
+
+
+def test_more_shares_than_sixteen_bits_hold_are_told_apart() -> None:
+    """The seventy-thousandth share is not taken for the one whose number is 65,536 less."""
+    count = 70_000
+    shares = Shares()
+    tokens = np.full(count, 16, np.int64)
+    share = np.array([shares.place("", f"m{i}", 0) for i in range(count)])
+    allowed = np.zeros(count)
+    allowed[count - 1] = 16
+    within = _counted(share, tokens, allowed)
+    assert np.flatnonzero(within).tolist() == [count - 1]

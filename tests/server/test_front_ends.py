@@ -16,14 +16,22 @@ from pathlib import Path
 import grpc
 import numpy as np
 import pytest
+from google.rpc import error_details_pb2
 from grpc_health.v1 import health_pb2
+from grpc_status import rpc_status
 from hypothesis import given
 from hypothesis import strategies as st
 
+from headstock.catalogue import Catalogue
 from headstock.errors import FailedPrecondition, InvalidInput
+from headstock.licences import Context, verdict
+from headstock.licences.decisions import conclude
 from headstock.oip import open_inference_grpc_pb2 as pb
 from headstock.oip.open_inference_grpc_pb2_grpc import GRPCInferenceServiceStub
 from headstock.settings import Settings
+from headstock.testing.toy import publish_toy
+from headstock.v1 import zoo_pb2
+from headstock.v1.zoo_pb2_grpc import ZooStub
 from headstock_client import Client, ClientError
 from headstock_server.app import Running, ServeOptions
 from headstock_server.dataplane.limits import Limits
@@ -91,6 +99,37 @@ def test_an_error_keeps_its_code_words_and_details(fronted: Running, toy_server:
     assert type(raised[0]) is type(raised[1])
     assert str(raised[0]) == str(raised[1])
     assert "sentiment" in str(raised[0])
+
+
+def test_licence_evidence_survives_the_way_through_a_front_end(tmp_path: Path) -> None:
+    """A refusal keeps reason and proof, an answer its warning, and the tenant's name arrives."""
+    settings = Settings.from_environment({"HEADSTOCK_HOME": str(tmp_path / "home"), "HEADSTOCK_ACTOR": "tester"})
+    with Catalogue.open(settings) as catalogue:
+        toy = publish_toy(catalogue, ("sentiment",))
+        conclude(catalogue, toy.backbone.subject, "CC-BY-NC-4.0", "decided for the test")
+        proof = verdict(catalogue, toy.models["sentiment"].subject, Context("commercial")).proof_id
+    (settings.home / "policy.toml").write_text('[tenants.shop]\npurpose = "commercial"\n')
+    request = pb.ModelInferRequest(model_name="sentiment", raw_input_contents=[b"\x05\x00\x00\x00great"])
+    request.inputs.add(name="text", datatype="BYTES", shape=[1])
+    shop = (("headstock-tenant", "shop"),)
+    with (
+        background_server(settings, replace(OPTIONS, front_ends=1)) as server,
+        grpc.insecure_channel(server.address) as channel,
+    ):
+        stub = GRPCInferenceServiceStub(channel)
+        _, call = stub.ModelInfer.with_call(request)
+        warning = dict(call.trailing_metadata())["headstock-licence-warning"]
+        with pytest.raises(grpc.RpcError) as caught:
+            stub.ModelInfer(request, metadata=shop)
+        (streamed,) = stub.ModelStreamInfer(iter([request]), metadata=shop)
+        told = ZooStub(channel).Provenance(zoo_pb2.ProvenanceRequest(name="sentiment"), metadata=shop)
+    assert warning.startswith("serving 'sentiment:1': the licence verdict is unknown: backbone toy: CC-BY-NC-4.0")
+    assert caught.value.code() is grpc.StatusCode.PERMISSION_DENIED
+    info = error_details_pb2.ErrorInfo()
+    assert any(detail.Unpack(info) for detail in rpc_status.from_call(caught.value).details)
+    assert (info.reason, info.metadata["proof_id"]) == ("LICENCE_REFUSED", proof)
+    assert "is refused: the licence verdict is deny" in streamed.error_message
+    assert (told.refused.partition(":")[0], told.use) == ("serving 'sentiment", "for commercial use to self")
 
 
 def test_a_method_that_nobody_offers_is_unimplemented(fronted: Running) -> None:

@@ -98,18 +98,22 @@ def _neighbours(random: np.random.Generator, count: int) -> list[tuple[str, str]
 
 @pytest.mark.parametrize("name", ["sentiment", "intents", "vectors", "first", "graph"])
 def test_a_row_has_the_same_bits_alone_and_at_every_batch_size_and_slot(served: Served, name: str) -> None:
-    (alone,) = served.together([(name, TARGET)])
-    assert isinstance(alone, np.ndarray)
+    """Passes of 2 to 64 rows, a third of which are hostile; a second pass has its other rows in their slots."""
+    targets = [f"please refund my late order w{i}" for i in range(64)]
+    alone = [served.together([(name, text)])[0] for text in targets]
+    assert all(isinstance(answer, np.ndarray) for answer in alone)
     random = np.random.default_rng(11)
-    for size in range(2, 33):
-        slot = int(random.integers(size))
-        requests = _neighbours(random, size - 1)
-        requests.insert(slot, (name, TARGET))
-        before = served.passes()
-        result = served.together(requests)[slot]
-        assert served.passes() == before + 1
-        assert isinstance(result, np.ndarray)
-        assert result.tobytes() == alone.tobytes(), (size, slot)
+    for size in range(2, 65):
+        hostile = np.arange(size) % 3 == random.integers(3)
+        for mine in (~hostile, hostile):
+            requests = _neighbours(random, size)
+            for slot in np.flatnonzero(mine).tolist():
+                requests[slot] = (name, targets[slot])
+            before = served.passes()
+            results = served.together(requests)
+            assert served.passes() == before + 1
+            for slot in np.flatnonzero(mine).tolist():
+                assert np.asarray(results[slot]).tobytes() == np.asarray(alone[slot]).tobytes(), (size, slot)
 
 
 def test_hostile_rows_fail_by_themselves(served: Served) -> None:

@@ -17,6 +17,7 @@ from headstock.catalogue import Catalogue
 from headstock.errors import InvalidInput, LicenceRefused
 from headstock.licences import verdict
 from headstock.licences.decisions import conclude, withdraw
+from headstock.licences.policy import Policy
 from headstock.oip import open_inference_grpc_pb2 as pb
 from headstock.oip.open_inference_grpc_pb2_grpc import GRPCInferenceServiceStub
 from headstock.testing.toy import ToyHead, publish_backbone, publish_model, publish_toy
@@ -186,6 +187,29 @@ def test_a_changed_policy_takes_effect_without_a_restart(catalogue: Catalogue, s
         until(lambda: answers(stub))
 
 
+def test_a_bought_licence_takes_effect_when_its_record_comes_and_ends_when_it_goes(
+    catalogue: Catalogue, stub_of: Stub
+) -> None:
+    """Records of the operator's own stand in HEADSTOCK_HOME; a server follows them as it does the policy."""
+    publish_toy(catalogue)
+    record = catalogue.settings.home / "licences" / "LicenseRef-bought-1.toml"
+    record.parent.mkdir()
+    text = 'id = "LicenseRef-bought-1"\nname = "Bought"\n[[documents]]\nrole = "agreement"\nsource = "order 7"\n'
+    record.write_text(text)
+    Policy.load(catalogue.settings)
+    decide(catalogue, "LicenseRef-bought-1")
+    policy(catalogue, PUBLIC + '[mode]\nunknown = "enforce"\n')
+    with serving(catalogue) as server:
+        stub = stub_of(server)
+        assert answers(stub)
+        record.write_text(text + '[[restrictions]]\nkind = "non-commercial"\n')
+        until(lambda: not answers(stub))
+        record.write_text(text)
+        until(lambda: answers(stub))
+        record.unlink()
+        until(lambda: not answers(stub))
+
+
 def test_a_model_refused_at_the_start_is_loaded_when_it_may_be(catalogue: Catalogue, stub_of: Stub) -> None:
     publish_toy(catalogue)
     policy(catalogue, '[refuse]\nlicences = ["CC0-1.0"]\n')
@@ -228,6 +252,46 @@ def test_a_promotion_to_a_denied_version_leaves_the_one_before_it(catalogue: Cat
         assert stub.ModelInfer(request()).model_version == "1"
         with pytest.raises(grpc.RpcError, match="sentiment:2' is refused"):
             stub.ModelInfer(request(version="2"))
+
+
+# ---------------------------------------------------------------------------------------------- duties on names
+LLAMA = "LicenseRef-headstock-llama-3.2"
+
+
+def test_a_name_that_the_licence_does_not_allow_is_refused_with_one_that_it_does(
+    catalogue: Catalogue, stub_of: Stub
+) -> None:
+    """Serving third parties makes it available; the refusal says what to call it."""
+    toy = publish_toy(catalogue)
+    publish_model(catalogue, "llama-intents", toy.backbone, ToyHead(seed=9))
+    decide(catalogue, LLAMA)
+    policy(catalogue, PUBLIC)
+    with serving(catalogue) as server:
+        stub = stub_of(server)
+        error, info = refusal(stub)
+        assert error.code() is grpc.StatusCode.PERMISSION_DENIED
+        assert "has a name that begins with 'Llama'; found 'sentiment'" in str(error.details())
+        assert (info.reason, info.metadata["fix"]) == ("LICENCE_REFUSED", "publish it as llama-sentiment")
+        assert answers(stub, "llama-intents")
+
+
+def test_who_serves_only_himself_may_call_it_anything(catalogue: Catalogue, stub_of: Stub) -> None:
+    publish_toy(catalogue)
+    decide(catalogue, LLAMA)
+    with serving(catalogue) as server:
+        assert answers(stub_of(server))
+
+
+@pytest.mark.parametrize("mode, text", [("warn", PUBLIC), ("enforce", PUBLIC + '[mode]\ndeny = "warn"\n')])
+def test_a_wrong_name_is_only_warned_of_where_denials_are(
+    catalogue: Catalogue, stub_of: Stub, mode: Mode, text: str
+) -> None:
+    publish_toy(catalogue)
+    decide(catalogue, LLAMA)
+    policy(catalogue, text)
+    with serving(catalogue, mode) as server:
+        _, call = stub_of(server).ModelInfer.with_call(request())
+    assert "begins with 'Llama'" in dict(call.trailing_metadata())[WARNING]
 
 
 # ---------------------------------------------------------------------------------------------- modes
@@ -382,7 +446,7 @@ def test_moving_an_alias_judges_nothing_again(
     monkeypatch.setattr(
         LicenceGate,
         "_judge",
-        lambda self, query, versions: (judged.append(1), inner(self, query, versions))[1],
+        lambda self, *more: (judged.append(1), inner(self, *more))[1],
     )
     catalogue.promote("sentiment", 1)
     until(lambda: repository.generation == catalogue.generation())

@@ -29,7 +29,7 @@ def denied(catalogue: Catalogue) -> Catalogue:
 
 
 def test_the_list_carries_the_verdict_the_licence_and_the_proof(denied: Catalogue) -> None:
-    """Those of `headstock licence why`; a backbone is not served by its name and has none."""
+    """Those of `headstock licence why`, of a backbone too, although it is not served by its name."""
     options = ServeOptions(bind="127.0.0.1:0", engine=EngineOptions(token_budget=64))
     with background_server(denied.settings, options) as server, grpc.insecure_channel(server.address) as channel:
         entries = {e.name: e for e in ZooStub(channel).List(pb.ListRequest()).entries}
@@ -37,7 +37,9 @@ def test_the_list_carries_the_verdict_the_licence_and_the_proof(denied: Catalogu
     found = entries["sentiment"]
     assert (found.verdict, found.verdict_reason, found.proof_id) == ("deny", made.reason, made.proof_id)
     assert list(found.licences) == ["CC0-1.0"]
-    assert (entries["toy"].verdict, entries["toy"].proof_id) == ("", "")
+    backbone = verdict(denied, denied.newest("toy").subject)
+    assert (entries["toy"].verdict, entries["toy"].proof_id) == ("deny", backbone.proof_id)
+    assert entries["toy"].state == ""
 
 
 def test_a_server_that_asks_nothing_lists_no_verdict(denied: Catalogue) -> None:

@@ -29,7 +29,9 @@ from headstock.servable import load_model
 from headstock.settings import Settings
 from headstock.testing.tiny import TEXTS, make_tiny_bert
 from headstock_server.engine import AdaptedBackbone, Engine, EngineOptions
+from headstock_server.engine.budget import estimate
 from headstock_server.scheduler import Scheduler, Ticket
+from headstock_server.scheduler.trace import as_json
 from headstock_server.testing import background_server
 
 WIDTH, CLASSES = 32, 3
@@ -209,3 +211,36 @@ def test_tritonclient_sees_each_models_own_adapter(zoo: Zoo, served: Served) -> 
             text.set_data_from_numpy(np.array([TEXTS[1].encode()], dtype=object))
             answer = client.infer(name, [text]).as_numpy("logits")
             np.testing.assert_allclose(answer, _expected(zoo, served, name, TEXTS[1]), atol=1e-4)
+
+
+def test_statistics_tell_the_plain_lane_from_the_one_with_adapters(zoo: Zoo) -> None:
+    """Each counts its own requests and has a name of its own, in the statistics and in the trace of its passes."""
+    with background_server(zoo.settings) as server, triton.InferenceServerClient(server.address) as client:
+        text = triton.InferInput("text", [1], "BYTES")
+        text.set_data_from_numpy(np.array([TEXTS[0].encode()], dtype=object))
+        for name in ("plain", "one", "one", "two"):
+            client.infer(name, [text])
+        rows = {m.name: m for m in client.get_inference_statistics().model_stats if m.name.startswith("backbone:")}
+        reports = {bool(report.adapters): report for report in server.plane.backbone_reports()}
+        traced = [as_json(record)["adapters"] for record in server.scheduler.recent()]
+    assert {adapted: report.requests for adapted, report in reports.items()} == {False: 1, True: 3}
+    assert sorted(row.inference_count for row in rows.values()) == [1, 3]
+    assert sorted(traced) == ["", *[reports[True].adapters] * 3]
+
+
+def test_the_memory_of_adapters_and_heads_is_counted_with_their_session(zoo: Zoo) -> None:
+    """What they take beside the session, also while they come and go; equal adapters are one."""
+    engine = Engine(EngineOptions(token_budget=64))
+    with Catalogue.open(zoo.settings) as catalogue:
+        servable = {n: load_model(catalogue, catalogue.version(Reference(n))) for n in ("one", "two")}
+    one = engine.load(servable["one"])
+    assert isinstance(one.backbone, AdaptedBackbone)
+    ((key, first),) = engine.memory.report().residents.items()
+    assert key == one.resident
+    beside = one.backbone.adapters.nbytes + sum(bank.nbytes for bank in one.backbone.banks())
+    assert beside > 0
+    assert first == estimate(servable["one"])[1].session + beside
+    two = engine.load(servable["two"])
+    grown = one.backbone.adapters.nbytes + sum(bank.nbytes for bank in one.backbone.banks())
+    assert two.backbone is one.backbone
+    assert engine.memory.report().size == first - beside + grown > first

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import grpc
 import pytest
 
 from headstock.catalogue import Catalogue
+from headstock.oip import open_inference_grpc_pb2 as pb
+from headstock.oip.open_inference_grpc_pb2_grpc import GRPCInferenceServiceStub
 from headstock.settings import Settings
-from headstock.testing.toy import ToyHead, publish_backbone, publish_model
+from headstock.testing.toy import ToyHead, publish_backbone, publish_model, publish_toy
 from headstock_client import Client, ClientError
 from headstock_server.app import Running, ServeOptions
 from headstock_server.engine import EngineOptions
@@ -127,3 +131,30 @@ def test_an_unloaded_model_gives_its_room_back(three: Settings, answers: tuple[i
         server.repository.unload("b")
         assert client.infer("a", TEXT).outputs["logits"].tobytes() == answers[1]["a"]
         assert server.repository.engine.memory.report().size == before - answers[0]
+
+
+def test_asking_for_figures_makes_no_backbone_leave(tight: Running) -> None:
+    """A monitor that polls every model must not decide which of them stay in memory."""
+    memory = tight.repository.engine.memory
+    with Client(tight.address) as client, grpc.insecure_channel(tight.address) as channel:
+        client.infer("a", TEXT)
+        evictions, residents = memory.report().evictions, {m.name for m in tight.repository.loaded()}
+        stub = GRPCInferenceServiceStub(channel)
+        for name in NAMES:
+            for version in ("", "1"):
+                (row,) = stub.ModelStatistics(pb.ModelStatisticsRequest(name=name, version=version)).model_stats
+                assert (row.name, row.version) == (name, "1")
+                assert (row.inference_count > 0) == (name == "a")
+        with pytest.raises(grpc.RpcError) as caught:
+            stub.ModelStatistics(pb.ModelStatisticsRequest(name="d"))
+    assert caught.value.code() is grpc.StatusCode.NOT_FOUND
+    assert residents == {"a"} == {m.name for m in tight.repository.loaded()}
+    assert memory.report().evictions == evictions
+
+
+def test_an_eviction_says_how_many_models_left(catalogue: Catalogue, caplog: pytest.LogCaptureFixture) -> None:
+    """Models, not version numbers: most are version 1."""
+    publish_toy(catalogue, ("one", "two", "three"))
+    with caplog.at_level(logging.INFO), background_server(catalogue.settings, OPTIONS) as server:
+        server.repository._evict(server.repository.loaded()[0].resident)
+    assert "with 3 models" in caplog.text

@@ -15,7 +15,9 @@ from headstock.catalogue import Catalogue
 from headstock.names import Reference
 from headstock.settings import Settings
 from headstock_client import Client
-from headstock_server.app import Running
+from headstock_server.app import Running, ServeOptions
+from headstock_server.engine import EngineOptions
+from headstock_server.testing import background_server
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +48,8 @@ def test_only_extensions_that_work_are_announced(client: triton.InferenceServerC
     """Clients decide by this list what to ask for."""
     metadata = client.get_server_metadata()
     assert (metadata.name, metadata.version) == ("headstock", __version__)
-    assert {"classification", "model_configuration", "statistics", "parameters"} <= set(metadata.extensions)
+    works = {"classification", "model_configuration", "statistics", "parameters", "schedule_policy"}
+    assert works <= set(metadata.extensions)
     assert not {"sequence", "system_shared_memory", "cuda_shared_memory", "model_repository"} & set(metadata.extensions)
 
 
@@ -93,6 +96,16 @@ def test_configuration_says_what_the_model_is_made_of(
     assert json.loads(parameters["labels"]) == ["refund", "delivery", "other"]
     (evidence,) = json.loads(parameters["headstock.licences"])
     assert (evidence["declared"], evidence["source"]) == ("CC0-1.0", "manifest")
+
+
+def test_the_configuration_says_whether_answers_are_kept(
+    client: triton.InferenceServerClient, toy_settings: Settings
+) -> None:
+    """perf_analyzer reads it: with a cache, equal requests measure something else."""
+    assert not client.get_model_config("intents").config.response_cache.enable
+    options = ServeOptions(bind="127.0.0.1:0", engine=EngineOptions(token_budget=64), response_cache=1 << 20)
+    with background_server(toy_settings, options) as server, triton.InferenceServerClient(server.address) as caching:
+        assert caching.get_model_config("intents").config.response_cache.enable
 
 
 @pytest.mark.parametrize("method", ["get_model_metadata", "get_model_config", "get_inference_statistics"])

@@ -62,6 +62,28 @@ def test_what_is_larger_than_the_budget_says_which_budget_would_do() -> None:
     assert caught.value.fix == "headstock serve --memory-budget 1M"
 
 
+def test_a_head_that_no_longer_fits_makes_another_backbone_leave_and_not_its_own() -> None:
+    policy = Residency(BUDGET)
+    for used, key in enumerate(KEYS[:3]):
+        loaded(policy, key, used)
+    assert policy.enter(KEYS[0], SIZES[KEYS[0]], 40)
+    assert policy.size == BUDGET
+    policy.settle(KEYS[0], 40)
+    policy.hold(KEYS[0], 40)
+    assert not policy.enter(KEYS[0], SIZES[KEYS[0]], 5)
+    assert policy.leave(KEYS[0], SIZES[KEYS[0]], 5) == [KEYS[1]]
+    policy.closed(KEYS[1])
+    assert policy.enter(KEYS[0], SIZES[KEYS[0]], 5)
+
+
+def test_heads_that_outgrow_the_whole_budget_are_refused() -> None:
+    policy = Residency(BUDGET)
+    loaded(policy, KEYS[0])
+    policy.hold(KEYS[0], 80)
+    with pytest.raises(FailedPrecondition, match="takes about 101 bytes"):
+        policy.leave(KEYS[0], SIZES[KEYS[0]], 11)
+
+
 def test_without_a_budget_everything_stays() -> None:
     policy = Residency()
     for key in KEYS:
@@ -112,12 +134,15 @@ class AnyOrder(RuleBasedStateMachine):
         super().__init__()
         self.policy = Residency(BUDGET)
         self.clock = 0
+        self.parts: dict[ResidentKey, list[int]] = {}
 
-    @rule(key=st.sampled_from(KEYS))
-    def begin_to_load(self, key: ResidentKey) -> None:
-        known = key in self.policy.residents
-        fits = self.policy.size + SIZES[key] <= BUDGET
-        assert self.policy.enter(key, SIZES[key]) == (known or fits)
+    @rule(key=st.sampled_from(KEYS), part=st.integers(0, 12))
+    def begin_to_load(self, key: ResidentKey, part: int) -> None:
+        needed = part if key in self.policy.residents else SIZES[key] + part
+        fits = self.policy.size + needed <= BUDGET
+        assert self.policy.enter(key, SIZES[key], part) == (needed == 0 or fits)
+        if needed == 0 or fits:
+            self.parts.setdefault(key, []).append(part)
 
     @precondition(lambda self: any(r.loads for r in self.policy.residents.values()))
     @rule(data=st.data(), well=st.booleans())
@@ -125,7 +150,7 @@ class AnyOrder(RuleBasedStateMachine):
         key = data.draw(st.sampled_from([k for k, r in self.policy.residents.items() if r.loads]))
         if well and not self.policy.residents[key].sessions:
             self.policy.opened(key)
-        self.policy.settle(key)
+        self.policy.settle(key, self.parts[key].pop())
 
     @precondition(lambda self: any(r.sessions for r in self.policy.residents.values()))
     @rule(data=st.data(), count=st.integers(0, 3))
@@ -139,23 +164,27 @@ class AnyOrder(RuleBasedStateMachine):
     def pin(self, keys: set[ResidentKey]) -> None:
         self.policy.pin(keys)
 
-    @rule(key=st.sampled_from(KEYS))
-    def ask_for_room(self, key: ResidentKey) -> None:
+    @rule(key=st.sampled_from(KEYS), part=st.integers(0, 12))
+    def ask_for_room(self, key: ResidentKey, part: int) -> None:
         before = {k: (r.evictable, r.usage.in_flight, r.usage.used_ns) for k, r in self.policy.residents.items()}
         try:
-            gone = self.policy.leave(key, SIZES[key])
+            gone = self.policy.leave(key, SIZES[key], part)
         except Exhausted:
-            blocked = sum(r.size for r in self.policy.residents.values() if r.pinned or r.loads)
-            assert blocked + SIZES[key] > BUDGET
+            blocked = sum(r.total for k, r in self.policy.residents.items() if k == key or r.pinned or r.loads)
+            assert blocked + part + (0 if key in self.policy.residents else SIZES[key]) > BUDGET
             return
+        except FailedPrecondition:
+            assert part + (self.policy.residents[key].total if key in self.policy.residents else SIZES[key]) > BUDGET
+            return
+        assert key not in gone
         assert all(before[k][0] for k in gone)
-        stay = [k for k, (evictable, *_) in before.items() if evictable and k not in gone]
+        stay = [k for k, (evictable, *_) in before.items() if evictable and k not in gone and k != key]
         for k in gone:
             # Whoever stays was used later, or has requests while this one has none.
             assert all((before[k][1] > 0, before[k][2]) <= (before[s][1] > 0, before[s][2]) for s in stay)
-        if key not in self.policy.residents:
-            staying = sum(r.size for r in self.policy.residents.values() if not r.leaving)
-            assert staying + SIZES[key] <= BUDGET
+        if part or key not in self.policy.residents:
+            staying = sum(r.total for k, r in self.policy.residents.items() if k == key or not r.leaving)
+            assert staying + part + (0 if key in self.policy.residents else SIZES[key]) <= BUDGET
 
     @precondition(lambda self: any(r.sessions for r in self.policy.residents.values()))
     @rule(data=st.data())

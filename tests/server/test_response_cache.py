@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,8 +17,8 @@ from headstock.oip.open_inference_grpc_pb2_grpc import GRPCInferenceServiceStub
 from headstock.settings import Settings
 from headstock.testing.toy import ToyHead, publish_model, publish_toy
 from headstock_server.app import Running, ServeOptions
-from headstock_server.dataplane.messages import InferResponse, OutputTensor
-from headstock_server.dataplane.response_cache import ResponseCache
+from headstock_server.dataplane.messages import InferRequest, InferResponse, InputTensor, OutputTensor
+from headstock_server.dataplane.response_cache import HASHED_INLINE, ResponseCache, key_of
 from headstock_server.engine import EngineOptions
 from headstock_server.testing import background_server
 
@@ -107,6 +108,47 @@ def test_a_promoted_version_does_not_answer_with_the_old_ones_words(catalogue: C
         new = caller.ask("sentiment")
     assert [(r.model_version, is_hit(r)) for r in (old, new)] == [("1", True), ("2", False)]
     assert new.raw_output_contents != old.raw_output_contents
+
+
+@pytest.mark.parametrize("size, inline", [(100, True), (HASHED_INLINE + 2, False)], ids=["small", "large"])
+def test_large_inputs_are_hashed_away_from_the_event_loop(
+    toy_settings: Settings, monkeypatch: pytest.MonkeyPatch, size: int, inline: bool
+) -> None:
+    threads: list[str] = []
+
+    def key_of_somewhere(model: object, request: object) -> bytes:
+        threads.append(threading.current_thread().name)
+        return key_of(model, request)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("headstock_server.dataplane.response_cache.key_of", key_of_somewhere)
+    with background_server(toy_settings, OPTIONS) as server, calling(server) as caller:
+        first, second = caller.ask("sentiment", "a " * (size // 2)), caller.ask("sentiment", "a " * (size // 2))
+    assert (is_hit(first), is_hit(second)) == (False, True)
+    assert second.raw_output_contents == first.raw_output_contents
+    assert {name.startswith("headstock-plane") for name in threads} == {not inline}
+
+
+def test_inputs_beyond_the_largest_are_not_looked_up(toy_server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("headstock_server.dataplane.response_cache.LARGEST_INPUT", HASHED_INLINE + 10)
+    monkeypatch.setattr(toy_server.plane, "cache", ResponseCache(1 << 20))
+    with calling(toy_server) as caller:
+        for _ in range(2):
+            assert not is_hit(caller.ask("sentiment", "a " * HASHED_INLINE))
+    assert toy_server.plane.cache is not None
+    assert len(toy_server.plane.cache) == 0
+
+
+def test_the_key_tells_every_bit_of_arrays_and_their_shape_apart(toy_server: Running) -> None:
+    model = toy_server.repository.resolve("sentiment")
+    assert model is not None
+
+    def key(values: np.ndarray) -> bytes:
+        return key_of(model, InferRequest("m", "", "", [InputTensor("x", "FP32", values.shape, values)]))
+
+    array = np.arange(12, dtype=np.float32).reshape(3, 4)
+    assert key(array) == key(np.asfortranarray(array)) == key(array.copy())
+    others = [array.reshape(4, 3), array[:, :3], array.T, -0.0 * array, array * np.float32(1 + 2**-23), array[:0]]
+    assert len({key(array), *map(key, others)}) == len(others) + 1
 
 
 def test_statistics_tell_hits_from_misses(caller: Caller) -> None:

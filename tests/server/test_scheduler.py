@@ -14,6 +14,7 @@ from headstock.errors import DeadlineExceeded, Exhausted, HeadstockError, Invali
 from headstock.preprocess import Row
 from headstock_server.scheduler import Budget, LaneKey, Reason, Scheduler, SchedulerOptions, Ticket
 from headstock_server.scheduler.contract import Array, Floats, Slots
+from headstock_server.scheduler.recorder import LaneCounters, Recorder
 
 POISON = -1.0
 NAN = -2.0
@@ -27,6 +28,7 @@ class FakeBackbone:
     lane: LaneKey = field(default_factory=lambda: LaneKey("sha256:toy", "fp32", "cpu"))
     budget: Budget = field(default_factory=lambda: Budget(128))
     token_ns: float = 1000.0
+    measured: Sequence[tuple[int, int, float]] = ()
     gate: threading.Event = field(default_factory=threading.Event)
     passes: list[tuple[list[float], tuple[str, ...]]] = field(default_factory=list)
 
@@ -288,6 +290,20 @@ def test_a_cancelled_request_costs_nothing_and_is_not_delivered(
     assert scheduler.statistics().models["ten", 1].cancelled == 1
 
 
+def test_a_runner_that_waits_for_company_of_a_row_that_nobody_wants_looks_again(
+    make: Make, caller: Caller, model: FakeModel
+) -> None:
+    """The delay is an hour; the row of the caller who went leaves the queue at once."""
+    scheduler = make(max_delay=3600.0)
+    gone = Ticket(model, rows(1))
+    scheduler.submit(gone)
+    _until(lambda: all(device.idle for device in scheduler._devices.values()))
+    gone.cancelled = True
+    _until(lambda: scheduler.statistics().queued_rows == 0)
+    assert scheduler.drain(10)
+    assert caller.tickets == []
+
+
 def test_an_expired_request_is_answered_without_running(
     make: Make, caller: Caller, model: FakeModel, backbone: FakeBackbone
 ) -> None:
@@ -335,6 +351,99 @@ def test_the_queue_is_limited_in_tokens_too(make: Make, model: FakeModel) -> Non
     scheduler.submit(Ticket(model, rows(1, length=90)))
     with pytest.raises(Exhausted, match="90 tokens"):
         scheduler.submit(Ticket(model, rows(1, length=20)))
+
+
+def test_the_queue_is_limited_in_seconds_of_work_too(
+    make: Make, caller: Caller, model: FakeModel, backbone: FakeBackbone
+) -> None:
+    """By what passes take: 128 tokens of 40 ms each are five seconds. Once they are done there is room again."""
+    backbone.token_ns, backbone.measured = 40e6, [(8, 16, 5.12e9)]
+    scheduler = make(queue_seconds=5.0)
+    scheduler.hold(100)
+    for value in range(8):
+        scheduler.submit(Ticket(model, rows(value)))
+    with pytest.raises(Exhausted, match=r"5.12 s of work\) wait"):
+        scheduler.submit(Ticket(model, rows(9)))
+    with pytest.raises(Exhausted):
+        scheduler.check_room(1)
+    assert scheduler.statistics().refused == 2
+    scheduler.hold(0)
+    caller.wait(8)
+    _until(lambda: scheduler.statistics().queued_rows == 0)
+    assert scheduler._recorder.waiting_ns == 0
+    scheduler.check_room(4096)
+
+
+def test_a_rate_that_nobody_measured_turns_nobody_away(
+    make: Make, caller: Caller, model: FakeModel, backbone: FakeBackbone
+) -> None:
+    """An assumed rate may be wrong by a hundred; the first pass says what is right."""
+    backbone.token_ns = 40e6
+    scheduler = make(queue_seconds=5.0)
+    scheduler.hold(9)
+    for value in range(9):
+        scheduler.submit(Ticket(model, rows(value)))
+    caller.wait(9)
+    assert scheduler.statistics().refused == 0
+    assert scheduler.statistics().backbones[backbone.lane].tokens_per_second > 1e9 / 40e6
+
+
+def test_one_stall_does_not_turn_callers_away() -> None:
+    """A machine that slept for a minute is not a slow one; one that stays slow is, after some passes."""
+    counters = LaneCounters(1000.0, known=True)
+    counters.record(8, 128, 128, False, 0, 60_000_000_000)
+    assert counters.token_ns <= 1100.0
+    for _ in range(60):
+        counters.record(8, 128, 128, False, 0, 1_280_000)
+    assert counters.token_ns == pytest.approx(10_000, rel=0.05)
+
+
+def test_counters_of_versions_that_are_gone_are_dropped_when_somebody_says_so(
+    make: Make, caller: Caller, model: FakeModel
+) -> None:
+    other = FakeModel("other", model.backbone, model.group, slot=1)
+    scheduler = make()
+    for chosen in (model, other):
+        scheduler.submit(Ticket(chosen, rows(1)))
+    caller.wait(2)
+    scheduler.forget([("other", 1), ("never seen", 3)])
+    assert set(scheduler.statistics().models) == {("ten", 1)}
+
+
+def test_rows_that_are_being_made_count_as_waiting(make: Make) -> None:
+    """Else they would pile up before the threads that make them; alone, nothing is too much."""
+    scheduler = make(queue_rows=4)
+    scheduler.check_room(4)
+    scheduler.check_room(2, making=2)
+    with pytest.raises(Exhausted):
+        scheduler.check_room(2, making=3)
+
+
+def test_a_backbone_that_was_unloaded_leaves_no_lane_behind(make: Make, caller: Caller) -> None:
+    """Not even after many came and went; one that is loaded again has one."""
+    scheduler = make()
+    for turn in range(1, 31):
+        backbone = FakeBackbone(lane=LaneKey(f"sha256:{turn % 29}", "fp32", "cpu"))
+        backbone.gate.set()
+        scheduler.submit(Ticket(FakeModel("m", backbone, FakeGroup(), slot=1), rows(1)))
+        caller.wait(turn)
+        # The last references of a pass are the runner's, until it is idle.
+        _until(lambda: all(device.idle for device in scheduler._devices.values()))
+        caller_deliveries, caller.deliveries = caller.deliveries, [[None] * turn]  # type: ignore[list-item]
+        del backbone, caller_deliveries
+    (device,) = scheduler._devices.values()
+    assert len(device._lanes) <= 3
+
+
+def test_counters_of_lanes_and_models_do_not_grow_for_ever() -> None:
+    recorder = Recorder()
+    for number in range(5000):
+        counters = recorder.lane(FakeBackbone(lane=LaneKey(f"sha256:{number}", "fp32", "cpu")))
+        recorder.queued(counters, 1, 16)
+        if number:
+            recorder.left(LaneKey(f"sha256:{number}", "fp32", "cpu"), 1, 16)
+    assert len(recorder.backbones()) <= 1025
+    assert LaneKey("sha256:0", "fp32", "cpu") in recorder.backbones(), "rows wait in it"
 
 
 @pytest.mark.parametrize("count", [0, 5])
@@ -531,6 +640,7 @@ def test_once_a_promise_is_answered_it_stands_in_nobodys_way(
     assert scheduler.drain(10)
     (device,) = scheduler._devices.values()
     assert not device.promises
+    assert device.promises.shares == 0
 
 
 def test_the_recent_passes_say_why_they_were_released(make: Make, caller: Caller, model: FakeModel) -> None:

@@ -18,6 +18,9 @@ import pytest
 
 from headstock.settings import Settings
 from headstock_client import Client, ClientError, RetryPolicy, Unavailable
+from headstock_server.app import ServeOptions
+from headstock_server.engine import EngineOptions
+from headstock_server.scheduler import SchedulerOptions
 
 
 def command(settings: Settings, *arguments: str) -> tuple[list[str], dict[str, str]]:
@@ -140,6 +143,75 @@ def test_predict_reads_lines_from_standard_input(toy_settings: Settings) -> None
     assert len(done.stdout.splitlines()) == 2
 
 
+def test_options_reach_what_they_are_for(toy_settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the units that the server keeps: seconds, bytes, names."""
+    seen: list[ServeOptions] = []
+
+    async def serve(settings: Settings, options: ServeOptions, announce: object) -> None:
+        seen.append(options)
+
+    monkeypatch.setattr("headstock_server.app.serve", serve)
+    arguments = (
+        "--max-queue-rows 5 --max-queue-tokens 600 --max-queue-seconds 0.5 --max-delay-ms 2.5 --patience-ms 250 "
+        "--token-budget 96 --padding-waste 0.25 --max-pass-rows 7 --tenants acme,,globex --grace-seconds 3 "
+        "--memory-budget 2M --response-cache 64K --pin a --pin b --models a,b --runners 2 --threads 3"
+    )
+    assert run(toy_settings, "serve", *arguments.split()).code == 0
+    assert seen == [
+        ServeOptions(
+            models=("a", "b"),
+            tenants=("acme", "globex"),
+            grace=3.0,
+            pins=("a", "b"),
+            memory_budget=2 << 20,
+            response_cache=64 << 10,
+            engine=EngineOptions(threads=3, token_budget=96, padding_waste=0.25, max_rows=7),
+            scheduler=SchedulerOptions(
+                runners=2, queue_rows=5, queue_tokens=600, queue_seconds=0.5, max_delay=0.0025, patience=0.25
+            ),
+        )
+    ]
+
+
+def test_without_options_the_defaults_are_those_of_the_settings(
+    toy_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Said twice, held together."""
+    seen: list[ServeOptions] = []
+
+    async def serve(settings: Settings, options: ServeOptions, announce: object) -> None:
+        seen.append(options)
+
+    monkeypatch.setattr("headstock_server.app.serve", serve)
+    assert run(toy_settings, "serve").code == 0
+    assert seen == [ServeOptions()]
+
+
+@pytest.mark.parametrize(
+    "option, value",
+    [
+        ("--max-queue-tokens", "0"),
+        ("--max-queue-seconds", "0"),
+        ("--max-queue-seconds", "nan"),
+        ("--max-queue-seconds", "inf"),
+        ("--max-delay-ms", "-1"),
+        ("--max-delay-ms", "60001"),
+        ("--patience-ms", "0"),
+        ("--token-budget", "0"),
+        ("--padding-waste", "0.95"),
+        ("--padding-waste", "nan"),
+        ("--max-pass-rows", "0"),
+        ("--grace-seconds", "inf"),
+        ("--memory-budget", "0"),
+        ("--memory-budget", "many"),
+    ],
+)
+def test_a_value_that_makes_no_sense_is_a_usage_error(toy_settings: Settings, option: str, value: str) -> None:
+    done = run(toy_settings, "serve", option, value)
+    assert done.code == 2, done.stderr
+    assert option in done.stderr
+
+
 @pytest.mark.parametrize(
     "arguments, code, message",
     [
@@ -153,8 +225,9 @@ def test_predict_reads_lines_from_standard_input(toy_settings: Settings) -> None
         ),
         (["serve", "--bind", "0.0.0.0:0"], 2, "can be reached from other machines"),
         (["serve", "--bind", "127.0.0.1:0", "--models", "nothing"], 1, "nothing"),
+        (["serve", "--bind", "127.0.0.1:0", "--tenants", "caf\u00e9"], 2, "printable ASCII"),
     ],
-    ids=["unknown model", "no text", "backbone", "no server", "public bind", "unknown models"],
+    ids=["unknown model", "no text", "backbone", "no server", "public bind", "unknown models", "odd tenant"],
 )
 def test_mistakes_end_with_a_message_and_a_code(
     toy_settings: Settings, arguments: list[str], code: int, message: str

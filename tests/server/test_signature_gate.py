@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from headstock.catalogue import Catalogue
 from headstock.errors import LicenceRefused
-from headstock.records import Version
+from headstock.records import Publication, Version
 from headstock.settings import Settings
 from headstock.signing import sign_version
 from headstock.testing.publications import backbone_publication, model_publication
@@ -97,3 +98,82 @@ def test_without_a_policy_nothing_is_asked(tmp_path: Path, version: Version) -> 
         ruling = gate.ruling(version)
         assert ruling is not None
         assert "signature" not in ruling.warning
+
+
+def test_a_running_server_follows_its_keys(tmp_path: Path) -> None:
+    """A key that is replaced or taken away counts no more, and one that comes counts, without a restart."""
+    import grpc
+
+    from headstock.oip import open_inference_grpc_pb2 as pb
+    from headstock.oip.open_inference_grpc_pb2_grpc import GRPCInferenceServiceStub
+    from headstock.testing.toy import publish_toy
+    from headstock.v1 import zoo_pb2
+    from headstock.v1.zoo_pb2_grpc import ZooStub
+    from headstock_server.app import ServeOptions
+    from headstock_server.engine import EngineOptions
+    from headstock_server.testing import background_server
+
+    request = pb.ModelInferRequest(model_name="intents", raw_input_contents=[b"\x05\x00\x00\x00great"])
+    request.inputs.add(name="text", datatype="BYTES", shape=[1])
+    options = ServeOptions(bind="127.0.0.1:0", engine=EngineOptions(token_budget=64))
+    with Catalogue.open(settings(tmp_path)) as catalogue:
+        version = publish_toy(catalogue, ("intents",)).models["intents"]
+        key = catalogue.settings.home / "release.pub"
+        require(catalogue, "enforce")
+        sign(catalogue, version, tmp_path / "first")
+        good = key.read_bytes()
+        with background_server(catalogue.settings, options) as server, grpc.insecure_channel(server.address) as channel:
+            stub = GRPCInferenceServiceStub(channel)
+
+            def becomes(wanted: grpc.StatusCode) -> bool:
+                end = time.monotonic() + 20
+                while (code := stub.ModelInfer.future(request).code()) is not wanted and time.monotonic() < end:
+                    time.sleep(0.05)
+                return code is wanted
+
+            def told() -> tuple[str, bool, bool, str]:
+                found = ZooStub(channel).Provenance(zoo_pb2.ProvenanceRequest(name="intents")).signature
+                return found.mode, found.present, found.verified, found.reason
+
+            ok, denied = grpc.StatusCode.OK, grpc.StatusCode.PERMISSION_DENIED
+            assert becomes(ok)
+            assert told() == ("enforce", True, True, "")
+            other = ec.generate_private_key(ec.SECP256R1()).public_key()
+            public = other.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+            key.write_bytes(public)
+            assert becomes(denied)
+            assert told()[:3] == ("enforce", True, False)
+            assert "does not hold" in told()[3]
+            key.write_bytes(good)
+            assert becomes(ok)
+            key.unlink()
+            assert becomes(denied)
+
+
+def test_only_the_keys_that_are_asked_for_are_looked_at(tmp_path: Path, version: Version) -> None:
+    with Catalogue.open(settings(tmp_path)) as catalogue:
+        key = catalogue.settings.home / "release.pub"
+        stale = []
+        for mode in ("enforce", "off"):
+            require(catalogue, mode)
+            gate = LicenceGate(catalogue)
+            gate.refresh([version])
+            assert not gate.is_stale()
+            key.write_text(f"another {mode}")
+            stale.append(gate.is_stale())
+        assert stale == [True, False]
+
+
+def test_a_signature_is_of_one_version_and_not_of_another_with_the_same_files(tmp_path: Path, version: Version) -> None:
+    """The folder names the version; published again under another name, it has no signature."""
+    with Catalogue.open(settings(tmp_path)) as catalogue:
+        model = catalogue.artefact(version.subject)
+        twin = catalogue.publish(Publication("twin", "model", model.digest, [model]))
+        require(catalogue, "enforce")
+        sign(catalogue, version, tmp_path / "signed")
+        gate = LicenceGate(catalogue)
+        gate.refresh([version, twin])
+
+        gate.check(version)
+        with pytest.raises(LicenceRefused, match="twin:1 is not signed"):
+            gate.check(twin)

@@ -10,7 +10,7 @@ import pytest
 from headstock.sources.evidence import (
     card_statements,
     config_statements,
-    licence_file_statement,
+    licence_file_statements,
     licence_statement,
     package_statements,
 )
@@ -114,7 +114,7 @@ def test_a_changed_apache_text_is_another_licence() -> None:
 def test_a_text_that_is_not_understood_is_kept_in_its_own_words(tmp_path: Path) -> None:
     path = tmp_path / "LICENSE"
     path.write_text("ACME COMMUNITY LICENSE\n\n  1. You may look at it.")
-    statement = licence_file_statement(path, "path:x/LICENSE")
+    (statement,) = licence_file_statements(path, "path:x/LICENSE")
     assert (statement.value, statement.raw) == ("NOASSERTION", "ACME COMMUNITY LICENSE 1. You may look at it.")
 
 

@@ -26,6 +26,7 @@ from headstock.settings import Settings
 from headstock.testing.toy import ToyHead, publish_backbone, publish_model
 
 PUBLIC = '[context]\npurpose = "commercial"\naudience = "public"\n'
+LLAMA = "LicenseRef-headstock-llama-3.2"
 SHARED = '[context]\npurpose = "commercial"\naudience = "public"\nact = "distribute"\n'
 
 
@@ -283,6 +284,45 @@ def test_pull_prints_the_verdict_after_the_evidence_and_warns_of_a_denial(
         "backbone bert: CC-BY-NC-4.0: non-commercial, and the purpose is commercial"
     )
     assert "models on it will be refused" in done.err
+
+
+def test_pull_warns_of_a_name_that_the_licence_does_not_allow(
+    tiny_home: Path, tiny_checkpoint: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be looked at under any name, and is served under none but a right one."""
+    monkeypatch.setenv("HEADSTOCK_HOME", str(tiny_home))
+    with Catalogue.open() as catalogue:
+        conclude(catalogue, catalogue.newest("tiny").subject, LLAMA, "decided for the test")
+    policy(tiny_home, PUBLIC)
+
+    done = run("pull", f"path:{tiny_checkpoint}", "--name", "again")
+    right = run("pull", f"path:{tiny_checkpoint}", "--name", "llama-again")
+
+    assert (done.code, right.code) == (0, 0)
+    assert "begins with 'Llama'; found 'again'; publish it as llama-again" in done.err
+    assert "begins with" not in right.err
+
+
+def test_a_variant_is_asked_about_before_it_is_made(tiny_catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is the backbone in another form: refused where a fine-tune would be, and bound to the same names."""
+    from headstock.variant import make, make_variant
+
+    tiny, home = Reference("tiny"), tiny_catalogue.settings.home
+    subject = tiny_catalogue.newest("tiny").subject
+    said: list[str] = []
+    monkeypatch.setattr(make, "samples_for", lambda _: pytest.fail("something was made"))
+    conclude(tiny_catalogue, subject, LLAMA, "decided for the test")
+    policy(home, PUBLIC)
+    with pytest.raises(FailedPrecondition, match="begins with 'Llama'; found 'tiny-int8'"):
+        make_variant(tiny_catalogue, tiny, "int8-per-token", "tiny-int8")
+    conclude(tiny_catalogue, subject, "CC-BY-NC-4.0", "decided for the test")
+    with pytest.raises(LicenceRefused, match="making 'tiny-int8' of 'tiny' is refused"):
+        make_variant(tiny_catalogue, tiny, "int8-per-token", "tiny-int8")
+    policy(home, PUBLIC + '[mode]\ndeny = "warn"\n')
+    with pytest.raises(pytest.fail.Exception, match="something was made"):
+        make_variant(tiny_catalogue, tiny, "int8-per-token", "tiny-int8", said.append)
+    assert said[0].startswith("warning: making 'tiny-int8' of 'tiny': the licence verdict is deny")
+    assert tiny_catalogue.names() == ["tiny"]
 
 
 def test_what_a_plugin_knows_about_a_source_is_evidence_with_source_manifest(

@@ -92,12 +92,13 @@ def test_a_head_on_gemma_3_brings_other_duties_than_one_on_gemma_4() -> None:
 
     three, four = (ask(lineage, name, COMMERCIAL) for name in ("on-3", "on-4"))
 
-    assert (three.value, four.value) == ("allow", "allow")
+    # The tag names no edition of Gemma's terms, and those that are known may not be all.
+    assert (three.value, four.value) == ("unknown", "allow")
     assert {"pass-through", "acceptable-use", "remote-restriction"} <= duties(three)
     assert duties(four) == set()
 
 
-def test_the_gemma_tag_names_no_date_so_both_texts_are_weighed() -> None:
+def test_the_gemma_tag_names_no_date_so_every_known_edition_is_weighed() -> None:
     lineage = Lineage()
     lineage.backbone("gemma-3", tag="gemma")
 
@@ -107,8 +108,11 @@ def test_the_gemma_tag_names_no_date_so_both_texts_are_weighed() -> None:
     named = {duty.licence for duty in verdict.duties}
     assert named == {
         "LicenseRef-headstock-gemma-terms-2024-04-01",
+        "LicenseRef-headstock-gemma-terms-2025-03-24",
         "LicenseRef-headstock-gemma-terms-2026-04-01",
     }
+    assert verdict.value == "unknown", "there may be editions that nobody has a record of"
+    assert ask(lineage, "gemma-3", Context(purpose="commercial", sector="sexual-content")).value == "deny"
 
 
 # ------------------------------------------------------------------------------------- 5: Llama 3.2
@@ -363,7 +367,7 @@ def test_a_parent_known_from_elsewhere_is_known() -> None:
         ("mit", "allow", "allow"),
         ("cc-by-nc-4.0", "unknown", "allow"),
         ("cc0-1.0", "allow", "allow"),
-        ("llama3", "deny", "deny"),
+        ("llama3", "unknown", "unknown"),
         ("llama3.1", "allow", "allow"),
     ],
 )

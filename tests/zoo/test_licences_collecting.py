@@ -25,7 +25,7 @@ from headstock.licences.statements import declared
 from headstock.licences.texts import recognise_words
 from headstock.records import Evidence
 from headstock.settings import Settings
-from headstock.sources.evidence import licence_file_statement, licence_statement
+from headstock.sources.evidence import licence_file_statements, licence_statement
 from headstock.testing.publications import backbone_publication, model_publication
 
 COMMON = Path("/usr/share/common-licenses")
@@ -56,7 +56,8 @@ def test_a_text_is_recognised_by_its_words_whatever_its_layout(name: str, expect
 @needs_texts
 def test_the_gpl_s_text_beside_a_tag_that_names_its_version_is_no_conflict(tmp_path: Path) -> None:
     (tmp_path / "LICENSE").write_text((COMMON / "GPL-3").read_text())
-    text = licence_file_statement(tmp_path / "LICENSE", "path:x/LICENSE").about(SUBJECT)
+    (said,) = licence_file_statements(tmp_path / "LICENSE", "path:x/LICENSE")
+    text = said.about(SUBJECT)
     tag = licence_statement("gpl-3.0", "hub-tag", "hf:o/n@1").about(SUBJECT)
 
     together = declared([text, tag])
@@ -64,14 +65,14 @@ def test_the_gpl_s_text_beside_a_tag_that_names_its_version_is_no_conflict(tmp_p
     assert (together.text, together.findings) == ("GPL-3.0-only", ())
 
 
-def test_a_custom_text_that_no_record_knows_does_not_contradict_its_tag() -> None:
-    tag = licence_statement("llama3.2", "hub-tag", "hf:o/n@1").about(SUBJECT)
-    text = Evidence(SUBJECT, "licence", "NOASSERTION", "licence-file", "hf:o/n@1/LICENSE", "LLAMA 3.2 COMMUNITY")
+def test_a_text_beside_a_tag_whose_text_no_record_knows_does_not_contradict_it_but_warns() -> None:
+    tag = licence_statement("apple-amlr", "hub-tag", "hf:o/n@1").about(SUBJECT)
+    text = Evidence(SUBJECT, "licence", "NOASSERTION", "licence-file", "hf:o/n@1/LICENSE", "Disclaimer: IMPORTANT")
 
     together = declared([text, tag])
 
-    assert together.text == "LicenseRef-headstock-llama-3.2"
-    assert [(f.kind, f.warn) for f in together.findings] == [("text-not-compared", False)]
+    assert together.text == "LicenseRef-headstock-apple-amlr"
+    assert [(f.kind, f.warn) for f in together.findings] == [("text-not-compared", True)]
 
 
 def test_a_licence_name_beside_other_is_read() -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -14,13 +15,15 @@ from hypothesis import strategies as st
 from headstock.digest import Digest
 from headstock.errors import Corrupt
 from headstock.licences import library
-from headstock.licences.composition import judge
+from headstock.licences.composition import judge, values_of
 from headstock.licences.context import Context
 from headstock.licences.expression import parse
-from headstock.licences.facts import Facts
+from headstock.licences.facts import MADE_HERE, Conclusion, Facts
+from headstock.licences.notice import notice
 from headstock.licences.outbound import fits, sharing
 from headstock.licences.policy import STANCES, Policy
-from headstock.licences.proof import replay
+from headstock.licences.proof import fact, replay
+from headstock.licences.settled import settle
 from headstock.licences.values import rank
 from headstock.records import RELATIONS, Evidence
 
@@ -42,6 +45,8 @@ WRITTEN = (
     "Beerware",
     "NOASSERTION",
 )
+DECIDED = ("MIT", "CC-BY-NC-4.0", "GPL-3.0-only", "LicenseRef-headstock-llama-3.2", "MIT OR GPL-2.0-only")
+COPIED = ("finetuned_from", "quantised_from", "pruned_from", "merged_from", "initialised_from", "uses_tokenizer_of")
 KINDS = ("backbone", "source", "dataset", "head", "adapter", "plugin")
 
 contexts = st.builds(
@@ -56,9 +61,39 @@ contexts = st.builds(
 stances = st.fixed_dictionaries({name: st.sampled_from(positions) for name, positions in STANCES.items()})
 
 
+@dataclass(frozen=True)
+class Drawn:
+    """One lineage: artefacts by name, edges between any of them (cycles too), statements, decisions, texts."""
+
+    artefacts: dict[str, dict[str, Any]]
+    edges: list[tuple[str, str, str]]
+    statements: list[Evidence]
+    decisions: list[Conclusion]
+    texts: dict[str, dict[str, Digest]]
+
+    @property
+    def subject(self) -> Digest:
+        return Digest("m" if "m" in self.artefacts else "d0")
+
+    def facts(self, more: Sequence[tuple[str, str, str]] = ()) -> Facts:
+        made = Facts.build(self.artefacts, [*self.edges, *more], self.statements, self.decisions)
+        return replace(made, files=self.texts)
+
+
+def _statements(draw: st.DrawFn, name: str, kind: str) -> Iterator[Evidence]:
+    drawn = st.tuples(st.sampled_from(WRITTEN), st.sampled_from(["card", "hub-tag", "licence-file", "operator"]))
+    for written, source in draw(st.lists(drawn, max_size=2)):
+        yield Evidence(Digest(name), "licence", written, source, f"hf:t/{name}@c/{source}", "")
+    if draw(st.booleans()) and kind in ("backbone", "head", "adapter"):
+        yield Evidence(Digest(name), MADE_HERE, "true", "fine-tune", "fine-tune")
+    if draw(st.integers(0, 4)) == 0:
+        yield Evidence(Digest(name), "licence", "NOASSERTION", "licence-file", f"hf:t/{name}@c/LICENSE", "ACME")
+        yield Evidence(Digest(name), "licence", "NOASSERTION", "similarity", f"hf:t/{name}@c/LICENSE", "97% like MIT")
+
+
 @st.composite
-def lineages(draw: st.DrawFn) -> tuple[dict[str, dict[str, Any]], list[tuple[str, str, str]], list[Evidence]]:
-    """Artefacts, edges between any of them (cycles too), and statements about some."""
+def lineages(draw: st.DrawFn) -> Drawn:
+    """Any lineage; a model of it may have an adapter."""
     count = draw(st.integers(2, 6))
     artefacts: dict[str, dict[str, Any]] = {}
     for number in range(count):
@@ -74,67 +109,133 @@ def lineages(draw: st.DrawFn) -> tuple[dict[str, dict[str, Any]], list[tuple[str
     edges = draw(
         st.lists(st.tuples(st.sampled_from(names), st.sampled_from(RELATIONS), st.sampled_from(names)), max_size=8)
     )
+    statements = [one for name in names for one in _statements(draw, name, artefacts[name]["kind"])]
+    decided = draw(st.lists(st.tuples(st.sampled_from(names), st.sampled_from(DECIDED)), max_size=2))
+    decisions = [Conclusion(Digest(n), e, "read it", "ada", "2026-01-01", i + 1) for i, (n, e) in enumerate(decided)]
+    texts = {n: {"licence": Digest(f"text of {n}")} for n in names if draw(st.integers(0, 3)) == 0}
     if draw(st.booleans()):
-        artefacts["m"] = {"kind": "model", "backbone": names[0], "head": names[-1], "adapter": None}
-    statements = [
-        Evidence(Digest(name), "licence", written, source, f"hf:t/{name}@c/{source}", "")
-        for name in names
-        for written, source in draw(
-            st.lists(st.tuples(st.sampled_from(WRITTEN), st.sampled_from(["card", "hub-tag"])), max_size=2)
-        )
-    ]
-    return artefacts, edges, statements
-
-
-def subject_of(artefacts: Mapping[str, Any]) -> Digest:
-    return Digest("m" if "m" in artefacts else "d0")
+        adapter = draw(st.sampled_from([None, *names]))
+        artefacts["m"] = {"kind": "model", "backbone": names[0], "head": names[-1], "adapter": adapter}
+    return Drawn(artefacts, edges, statements, decisions, texts)
 
 
 @settings(max_examples=250, deadline=None)
 @given(lineages(), contexts, stances, st.data())
 def test_adding_a_parent_never_makes_a_composition_more_permitted(
-    lineage: Any, context: Context, positions: dict[str, str], data: st.DataObject
+    lineage: Drawn, context: Context, positions: dict[str, str], data: st.DataObject
 ) -> None:
-    artefacts, edges, statements = lineage
     policy = Policy.from_mapping({"stances": positions})
-    names = sorted(artefacts)
+    names = sorted(lineage.artefacts)
     more = data.draw(
         st.tuples(st.sampled_from(names), st.sampled_from(RELATIONS), st.sampled_from(names)),
         label="new edge",
     )
-    subject = subject_of(artefacts)
-
-    before = judge(Facts.build(artefacts, edges, statements), subject, context, policy)
-    after = judge(Facts.build(artefacts, [*edges, more], statements), subject, context, policy)
+    before = judge(lineage.facts(), lineage.subject, context, policy)
+    after = judge(lineage.facts([more]), lineage.subject, context, policy)
 
     assert rank(after.value) <= rank(before.value)
 
 
 @settings(max_examples=150, deadline=None)
 @given(lineages(), contexts, stances)
-def test_under_enforce_only_allow_goes_on(lineage: Any, context: Context, positions: dict[str, str]) -> None:
-    artefacts, edges, statements = lineage
+def test_under_enforce_only_allow_goes_on(lineage: Drawn, context: Context, positions: dict[str, str]) -> None:
     policy = Policy.from_mapping({"stances": positions, "mode": {"deny": "enforce", "unknown": "enforce"}})
 
-    verdict = judge(Facts.build(artefacts, edges, statements), subject_of(artefacts), context, policy)
+    verdict = judge(lineage.facts(), lineage.subject, context, policy)
 
     assert (verdict.action == "refuse") is (verdict.value != "allow")
     assert verdict.permitted is (verdict.value == "allow")
 
 
+def unlicensed_inside(lineage: Drawn) -> list[str]:
+    """Artefacts that are certainly part of the subject and of which nothing makes the licence known.
+
+    Written apart from the engine, and simpler: along parts and copies only, where there is no statement at all.
+    """
+    inside, waiting = set(), [str(lineage.subject)]
+    while waiting:
+        name = waiting.pop()
+        if name not in inside:
+            inside.add(name)
+            identity = lineage.artefacts[name]
+            parts = [identity.get(part) for part in ("backbone", "head", "adapter") if identity["kind"] == "model"]
+            copied = [parent for child, relation, parent in lineage.edges if child == name and relation in COPIED]
+            waiting += [part for part in (*parts, *copied) if part]
+    spoken = {str(s.subject) for s in lineage.statements} | {str(d.subject) for d in lineage.decisions}
+    # A head is made here unless something else is said; where a checkpoint came from says nothing of its own.
+    silent = {name for name in inside - spoken if lineage.artefacts[name]["kind"] in ("backbone", "dataset", "plugin")}
+    return sorted(silent)
+
+
+@settings(max_examples=250, deadline=None)
+@given(lineages(), contexts, stances)
+def test_what_nobody_licensed_never_goes_on_under_enforce(
+    lineage: Drawn, context: Context, positions: dict[str, str]
+) -> None:
+    policy = Policy.from_mapping({"stances": positions, "mode": {"deny": "enforce", "unknown": "enforce"}})
+
+    if unlicensed_inside(lineage):
+        assert not judge(lineage.facts(), lineage.subject, context, policy).permitted
+
+
+def test_the_property_above_catches_an_engine_that_takes_silence_for_consent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A backbone without a word about it under a model: the least that the property must object to."""
+    model = {"kind": "model", "backbone": "d0", "head": "d1", "adapter": None}
+    silent = Drawn({"d0": {"kind": "backbone"}, "d1": {"kind": "head"}, "m": model}, [], [], [], {})
+    policy = Policy.from_mapping({"mode": {"deny": "enforce", "unknown": "enforce"}})
+    assert unlicensed_inside(silent) == ["d0"]
+    assert not judge(silent.facts(), silent.subject, Context(), policy).permitted
+
+    monkeypatch.setattr("headstock.licences.prover.fact", lambda value, why: fact("allow", why))
+
+    assert judge(silent.facts(), silent.subject, Context(), policy).permitted, "what the property would report"
+
+
+@settings(max_examples=100, deadline=None)
+@given(lineages(), stances)
+def test_a_notice_names_everything_that_terms_can_come_from(lineage: Drawn, positions: dict[str, str]) -> None:
+    """Every artefact of the closure that anything is said about, each of its licences, and each text once."""
+    facts, policy = lineage.facts(), Policy.from_mapping({"stances": positions})
+
+    document = notice(facts, "it", lineage.subject, policy, lambda blob: f"<{blob}>".encode())
+
+    spoken = [name for name in closure(lineage, positions) if facts.own_statements(name) or name in facts.conclusions]
+    for name in spoken:
+        assert f"\n  {name}\n" in document
+        for licence in settle(facts, name).licences:
+            assert licence in document
+        for blob in facts.files.get(name, {}).values():
+            assert document.count(f"<{blob}>") == 1
+    assert document == notice(facts, "it", lineage.subject, policy, lambda blob: f"<{blob}>".encode())
+
+
+def closure(lineage: Drawn, positions: dict[str, str]) -> set[str]:
+    """What parts and edges lead to, but for measuring, plugins' code, and heads where the policy frees them."""
+    passed = {"evaluated_on", "built_by_plugin"} | ({"head_on", "adapter_of"} if positions["heads"] == "own" else set())
+    found, waiting = set(), [str(lineage.subject)]
+    while waiting:
+        name = waiting.pop()
+        if name not in found:
+            found.add(name)
+            identity = lineage.artefacts[name]
+            parts = [identity.get(part) for part in ("backbone", "head", "adapter") if identity["kind"] == "model"]
+            parents = [parent for child, relation, parent in lineage.edges if child == name and relation not in passed]
+            waiting += [part for part in (*parts, *parents) if part]
+    return found
+
+
 @settings(max_examples=150, deadline=None)
 @given(lineages(), contexts, stances, st.randoms())
 def test_the_order_of_edges_and_statements_is_irrelevant(
-    lineage: Any, context: Context, positions: dict[str, str], random: Any
+    lineage: Drawn, context: Context, positions: dict[str, str], random: Any
 ) -> None:
-    artefacts, edges, statements = lineage
-    policy, subject = Policy.from_mapping({"stances": positions}), subject_of(artefacts)
-    first = judge(Facts.build(artefacts, edges, statements), subject, context, policy)
-    shuffled = [list(artefacts.items()), list(edges) + list(edges), list(statements)]
+    policy, subject = Policy.from_mapping({"stances": positions}), lineage.subject
+    first = judge(lineage.facts(), subject, context, policy)
+    shuffled = [list(lineage.artefacts.items()), lineage.edges * 2, list(lineage.statements), list(lineage.decisions)]
     for part in shuffled:
-        random.shuffle(part)
+        random.shuffle(part)  # type: ignore[arg-type]
 
-    second = judge(Facts.build(dict(shuffled[0]), shuffled[1], shuffled[2]), subject, context, policy)
+    second = judge(Facts.build(dict(shuffled[0]), *shuffled[1:]), subject, context, policy)  # type: ignore[arg-type]
 
     assert first == second
     assert first.proof_id == second.proof_id
@@ -142,19 +243,18 @@ def test_the_order_of_edges_and_statements_is_irrelevant(
 
 @settings(max_examples=150, deadline=None)
 @given(lineages(), contexts, stances)
-def test_the_proof_replays_to_the_same_verdict(lineage: Any, context: Context, positions: dict[str, str]) -> None:
-    artefacts, edges, statements = lineage
+def test_the_proof_replays_to_the_same_verdict(lineage: Drawn, context: Context, positions: dict[str, str]) -> None:
     policy = Policy.from_mapping({"stances": positions})
-    verdict = judge(Facts.build(artefacts, edges, statements), subject_of(artefacts), context, policy)
+    verdict = judge(lineage.facts(), lineage.subject, context, policy)
+    assert values_of(lineage.facts(), [lineage.subject], context, policy) == {lineage.subject: verdict.value}
 
     assert replay(json.loads(json.dumps(verdict.proof))) == verdict.value
 
 
 @settings(max_examples=100, deadline=None)
 @given(lineages(), contexts, st.data())
-def test_an_edited_proof_does_not_replay(lineage: Any, context: Context, data: st.DataObject) -> None:
-    artefacts, edges, statements = lineage
-    verdict = judge(Facts.build(artefacts, edges, statements), subject_of(artefacts), context, Policy.default())
+def test_an_edited_proof_does_not_replay(lineage: Drawn, context: Context, data: st.DataObject) -> None:
+    verdict = judge(lineage.facts(), lineage.subject, context, Policy.default())
     proof = copy.deepcopy(dict(verdict.proof))
     other = data.draw(st.sampled_from(sorted({"allow", "deny", "unknown"} - {verdict.value})))
     proof["value"] = other

@@ -12,13 +12,18 @@ from typing import Any
 
 import pytest
 
+from headstock.digest import Digest
 from headstock.errors import Corrupt, InvalidInput, NotFound
 from headstock.licences import library
 from headstock.licences.aliases import resolve
 from headstock.licences.checkpoints import known_statements
+from headstock.licences.composition import Verdict, judge
+from headstock.licences.context import Context
 from headstock.licences.expression import parse
+from headstock.licences.outbound import fits, sharing
 from headstock.licences.policy import STANCES, Policy
 from headstock.licences.terms import LicenceDoc
+from headstock.testing.lineage import Lineage
 
 FAMILIES = ("bsd", "cc", "gfdl", "gpl", "lgpl", "openrail", "gemma", "llama")
 DATA = Path(library.__file__).parent / "data"
@@ -68,6 +73,9 @@ def test_there_are_records_for_what_models_use() -> None:
         ({"flow": {"finetuned_from": "own"}}, "flow has \\['finetuned_from'\\]"),
         ({"flow": {"head_on": "forbidden"}}, "nothing can forbid head_on"),
         ({"outbound": {"mode": "maybe"}}, "mode is 'maybe'"),
+        ({"flow": {"distilled_from": "limited"}}, "'limited' and 'students' go together"),
+        ({"restrictions": [{"kind": "revenue", "values": []}]}, "a revenue has one number"),
+        ({"lifecycle": {"expires": "next year"}}, "expires is 'next year'"),
     ],
 )
 def test_a_wrong_record_is_refused_with_its_name(changes: dict[str, Any], said: str) -> None:
@@ -225,3 +233,105 @@ def test_the_page_about_licences_names_every_stance_with_its_default_first_and_e
         assert f"`headstock licence {name}`" in page
     for name in audit.commands:
         assert f"`headstock audit {name}`" in page
+
+
+# ------------------------------------------------------------------------------------- facts of single licences
+COMMERCIAL = Context(purpose="commercial", audience="public")
+RESEARCH = Context(purpose="research")
+BARRED = ("nuclear", "espionage", "transportation", "heavy-machinery", "malware", "harassment", "discrimination")
+
+
+def ask(tag: str, context: Context, modality: str = "text", relation: str = "") -> Verdict:
+    """The verdict on a backbone under `tag`, or on a plain child of it along `relation`."""
+    lineage = Lineage()
+    lineage.backbone("parent", tag=tag, modality=modality)
+    if relation:
+        lineage.backbone("child", tag="mit")
+        lineage.edge("child", relation, "parent")
+    return judge(lineage.facts(), lineage["child" if relation else "parent"], context, Policy.default())
+
+
+@pytest.mark.parametrize("tag", ["llama3.2", "llama3.3", "llama4"])
+def test_these_llamas_grant_no_multimodal_model_to_the_eu(tag: str) -> None:
+    """It stands in their use policies."""
+    where = Context(purpose="commercial", territory="FR")
+    assert ask(tag, where, "multimodal").value == "deny"
+    assert ask(tag, where).value == "allow"
+
+
+@pytest.mark.parametrize("tag", ["llama2", "llama3", "llama3.1", "llama3.2", "llama3.3", "llama4"])
+def test_every_llama_bars_what_its_use_policy_lists(tag: str) -> None:
+    assert {ask(tag, Context(sector=sector)).value for sector in BARRED} == {"deny"}
+
+
+@pytest.mark.parametrize(
+    "tag, students",
+    [
+        ("llama2", "other large language models"),
+        ("llama3", "other large language models"),
+        ("tongyi-qianwen", "other large language models"),
+        ("stabilityai-ai-community", "foundational generative models"),
+        ("flux-1-dev-non-commercial-license", "models that compete with it"),
+    ],
+)
+def test_a_ban_on_some_students_leaves_it_open_whether_this_is_one(tag: str, students: str) -> None:
+    found = ask(tag, RESEARCH, relation="distilled_from")
+
+    assert found.value == "unknown"
+    assert f"may not be used to improve {students}" in found.reason
+
+
+def test_llama_3_names_its_students_and_qwen_is_displayed_by_them() -> None:
+    for tag, duty, payload in (("llama3", "name-prefix", "Llama 3"), ("qwen", "display", "Built with Qwen")):
+        found = ask(tag, COMMERCIAL, relation="trained_on_outputs_of")
+        assert [(d.duty, d.payload) for d in found.duties] == [(duty, payload)]
+
+
+def test_version_3_of_no_derivatives_allows_no_private_changes_and_version_4_does() -> None:
+    assert ask("cc-by-nc-nd-3.0", RESEARCH, relation="finetuned_from").value == "deny"
+    assert ask("cc-by-nc-nd-4.0", RESEARCH, relation="finetuned_from").value == "allow"
+    for tag in ("cc-by-nc-nd-3.0", "cc-by-nc-nd-4.0"):
+        assert ask(tag, RESEARCH).value == "allow"
+        assert ask(tag, RESEARCH, relation="converted_from").value == "allow", "a change of format is none"
+
+
+def test_what_gpt_2_wrote_is_free_of_its_terms() -> None:
+    policy = Policy.default().with_stances(silence="inherit")
+    lineage = Lineage()
+    lineage.backbone("gpt2")
+    lineage.says("gpt2", "LicenseRef-headstock-gpt2-modified-mit")
+    lineage.backbone("reader", tag="mit")
+    lineage.edge("reader", "trained_on_outputs_of", "gpt2")
+
+    assert judge(lineage.facts(), lineage["reader"], COMMERCIAL, policy).duties == ()
+
+
+def test_a_limit_on_revenue_is_open_for_everything_but_research() -> None:
+    tag = "stabilityai-ai-community"
+    assert "1000000 US dollars a year" in str(ask(tag, COMMERCIAL).proof)
+    assert "US dollars" not in str(ask(tag, RESEARCH).proof)
+
+
+def test_apple_s_research_licence_asks_for_its_line_and_for_word_of_changes() -> None:
+    shared = Context(purpose="research", audience="public", act="distribute")
+    owed = {d.duty for d in ask("apple-amlr", shared, relation="finetuned_from").duties}
+    assert {"notice-line", "state-changes", "include-text"} <= owed
+
+
+def test_lppl_lets_a_whole_go_out_under_other_terms_and_eupl_under_cc_by_sa() -> None:
+    assert sharing([parse("LPPL-1.3c"), parse("MIT")]).licences == ("LPPL-1.3c",)
+    assert fits("EUPL-1.2", "CC-BY-SA-3.0") == "allow"
+
+
+@pytest.mark.parametrize(
+    "repository, licences",
+    [
+        ("hf:openai/whisper-large-v3", {"MIT", "Apache-2.0"}),
+        ("hf:google/efficientnet-b0", {"Apache-2.0"}),
+        ("hf:google/vit-base-patch16-224", {"Apache-2.0"}),
+        ("hf:distilbert/distilroberta-base", {"Apache-2.0"}),
+        ("path:deepspeech-0.9.3", {"MPL-2.0"}),
+    ],
+)
+def test_well_known_checkpoints_have_every_voice_that_speaks_of_them(repository: str, licences: set[str]) -> None:
+    assert {s.value for s in known_statements(repository, Digest("sha256:" + "0" * 64))} == licences

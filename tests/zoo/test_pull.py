@@ -218,6 +218,9 @@ class OneFamilyHost:
     def licence_records(self) -> list[Any]:
         return []
 
+    def manifests(self) -> list[Any]:
+        return []
+
 
 def changed_bert(load: Callable[[Any], Any]) -> PluginHost:
     bert = type(open_host().family("bert"))

@@ -22,6 +22,7 @@ from headstock_client.errors import (
     Unsupported,
 )
 from headstock_client.items import Item
+from headstock_client.provenance import Artefact, LicenceVerdict, LineageEdge, Obligation, Plugin, Provenance, Signature
 from headstock_client.retry import RetryPolicy
 from headstock_client.types import (
     Anomaly,
@@ -40,6 +41,7 @@ from headstock_client.types import (
 __all__ = [
     "Anomaly",
     "Answer",
+    "Artefact",
     "AsyncClient",
     "BackboneStatistics",
     "Classification",
@@ -52,13 +54,19 @@ __all__ = [
     "InvalidRequest",
     "Item",
     "LabelSet",
+    "LicenceVerdict",
+    "LineageEdge",
     "ModelMetadata",
     "ModelState",
     "NotFound",
+    "Obligation",
     "Overloaded",
     "PermissionDenied",
+    "Plugin",
+    "Provenance",
     "RetryPolicy",
     "ServerError",
+    "Signature",
     "TensorMetadata",
     "Transcript",
     "Unavailable",

@@ -14,6 +14,7 @@ from headstock_client import messages, questions
 from headstock_client.client import CHANNEL_OPTIONS
 from headstock_client.errors import InvalidRequest, Unavailable, from_rpc_error
 from headstock_client.items import Item, raw_inputs, tensors_of
+from headstock_client.provenance import Provenance, provenance
 from headstock_client.questions import Question
 from headstock_client.retry import RetryBudget, RetryPolicy, next_delay
 from headstock_client.types import (
@@ -40,8 +41,15 @@ class AsyncClient:
     Every method raises a `ClientError`. Deadlines are in seconds and cover all attempts of a call.
     """
 
-    def __init__(self, address: str, *, deadline: float = 5.0, retry: RetryPolicy | None = None) -> None:
-        """Connect to `HOST:PORT` at the first call."""
+    def __init__(
+        self, address: str, *, deadline: float = 5.0, retry: RetryPolicy | None = None, tenant: str = ""
+    ) -> None:
+        """Connect to `HOST:PORT` at the first call.
+
+        `tenant` names whose turn the calls take on a server that was started with `--tenants`; raises `ValueError` for
+        a name that gRPC cannot carry.
+        """
+        self._metadata = messages.call_metadata(tenant)
         self._channel = grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS)
         self._deadline = deadline
         self._policy = retry or RetryPolicy()
@@ -166,6 +174,11 @@ class AsyncClient:
         except Unavailable:
             return False
 
+    async def provenance(self, model: str, version: str = "", *, deadline: float | None = None) -> Provenance:
+        """Lineage, licences, verdicts with their proofs, duties and signature of a version."""
+        request = messages.model_request(messages.PROVENANCE, model, version)
+        return provenance(await self._call(messages.PROVENANCE, request, deadline))
+
     async def backbone_statistics(self) -> list[BackboneStatistics]:
         """Passes, rows and padding of each backbone."""
         return messages.backbone_statistics(await self._call(messages.BACKBONES, b""))
@@ -199,7 +212,7 @@ class AsyncClient:
         failures = 0
         while True:
             try:
-                response = await call(request, timeout=max(0.0, end - time.monotonic()))
+                response = await call(request, timeout=max(0.0, end - time.monotonic()), metadata=self._metadata)
             except grpc.aio.AioRpcError as rpc_error:
                 error = from_rpc_error(rpc_error)
                 failures += 1

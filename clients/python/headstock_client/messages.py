@@ -28,6 +28,10 @@ INDEX = _OIP + "RepositoryIndex"
 SERVER_READY = _OIP + "ServerReady"
 MODEL_READY = _OIP + "ModelReady"
 BACKBONES = "/headstock.v1.Zoo/BackboneStatistics"
+PROVENANCE = "/headstock.v1.Zoo/Provenance"
+
+TENANT = "headstock-tenant"
+"""Metadata key."""
 
 _LENGTH = Struct("<I")
 _DATATYPES = {
@@ -45,6 +49,13 @@ _DATATYPES = {
     "f8": "FP64",
 }
 _DTYPES = {name: np.dtype("<" + code if code != "?" else code) for code, name in _DATATYPES.items()}
+
+
+def call_metadata(tenant: str) -> tuple[tuple[str, str], ...]:
+    """What goes with every call of a tenant; raises `ValueError` for a name that gRPC cannot carry."""
+    if not (tenant.isascii() and tenant.isprintable() and len(tenant) <= 256):
+        raise ValueError(f"tenant {tenant[:80]!r} is not allowed; expected at most 256 printable ASCII characters")
+    return ((TENANT, tenant),) if tenant else ()
 
 
 def infer_request(
@@ -78,6 +89,7 @@ def model_request(kind: str, model: str, version: str) -> bytes:
         METADATA: pb.ModelMetadataRequest,
         CONFIG: pb.ModelConfigRequest,
         MODEL_READY: pb.ModelReadyRequest,
+        PROVENANCE: zoo_pb2.ProvenanceRequest,
     }
     return types[kind](name=model, version=version).SerializeToString()
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from headstock.hookspecs import BackboneFamily, hookimpl
+from headstock.hookspecs import BackboneFamily, LicenceRecord, hookimpl
 from headstock_multimodal.clip_text import ClipTextFamily
 from headstock_multimodal.clip_vision import ClipVisionFamily
+from headstock_multimodal.licences import RECORDS
 
 if TYPE_CHECKING:
     import click
@@ -25,3 +26,9 @@ def cli_commands() -> Sequence[click.Command]:
     from headstock_multimodal.commands import vectors_command, zero_shot_command
 
     return [zero_shot_command, vectors_command]
+
+
+@hookimpl
+def licence_records() -> Sequence[LicenceRecord]:
+    """Evidence about weights, besides what the manifest says of its presets."""
+    return RECORDS

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from headstock.hookspecs import BackboneFamily, HeadType, hookimpl
+from headstock.hookspecs import BackboneFamily, HeadType, LicenceRecord, hookimpl
 from headstock_text.bert import BertFamily
 from headstock_text.distilbert import DistilBertFamily
 from headstock_text.gpt import GptFamily
 from headstock_text.heads import HEADS
+from headstock_text.licences import RECORDS
 from headstock_text.roberta import RobertaFamily
 
 
@@ -22,3 +23,9 @@ def backbone_families() -> Sequence[BackboneFamily]:
 def head_types() -> Sequence[HeadType]:
     """Head types of this plugin."""
     return HEADS
+
+
+@hookimpl
+def licence_records() -> Sequence[LicenceRecord]:
+    """Evidence about weights, besides what the manifest says of its presets."""
+    return RECORDS

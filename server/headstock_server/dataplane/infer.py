@@ -11,15 +11,16 @@ from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 from headstock import postprocess
-from headstock.errors import HeadstockError, InvalidInput, Unavailable
+from headstock.errors import HeadstockError, Unavailable
 from headstock.preprocess import Row
 from headstock_server.dataplane import answers, metadata, parameters, rows
 from headstock_server.dataplane.limits import LimitExceeded, Limits
 from headstock_server.dataplane.loads import Loads
 from headstock_server.dataplane.messages import InferRequest, InferResponse
 from headstock_server.dataplane.metadata import ModelDescription
-from headstock_server.dataplane.response_cache import ResponseCache, answered, key_of
-from headstock_server.dataplane.statistics import BackboneReport, ModelReport, Statistics
+from headstock_server.dataplane.response_cache import ResponseCache, answered, key_by
+from headstock_server.dataplane.statistics import BackboneReport, ModelReport, Statistics, unused
+from headstock_server.dataplane.tenants import Tenants
 from headstock_server.dataplane.trace import Tracer
 from headstock_server.dataplane.waiters import Waiters
 from headstock_server.scheduler import Scheduler, Ticket
@@ -43,8 +44,12 @@ class DataPlane:
         limits: Limits | None = None,
         tracer: Tracer | None = None,
         cache: ResponseCache | None = None,
+        tenants: Tenants | None = None,
     ) -> None:
-        """Serve the models of `repository` through `scheduler`, which delivers to `waiters`; `cache` keeps answers."""
+        """Serve the models of `repository` through `scheduler`, which delivers to `waiters`.
+
+        `cache` keeps answers; `tenants` knows which names of tenants count, and without it none does.
+        """
         self.tracer = tracer or Tracer(None)
         self.limits = limits or Limits()
         self.draining = False
@@ -52,12 +57,13 @@ class DataPlane:
         self._repository = repository
         self._scheduler = scheduler
         self._waiters = waiters
-        self._statistics = Statistics()
+        self._statistics = Statistics(scheduler.forget)
         # Weak, so that a version which nothing names any more can go.
         self._inputs: WeakKeyDictionary[LoadedModel, rows.Inputs] = WeakKeyDictionary()
         self.cache = cache
+        self._tenants = tenants or Tenants()
         self._loads = Loads(repository)
-        self._accepted = 0
+        self._accepted = self._making = 0
         self._idle = asyncio.Event()
         self._idle.set()
         self._pool = ThreadPoolExecutor(2, thread_name_prefix="headstock-plane")
@@ -93,36 +99,40 @@ class DataPlane:
         """True while an accepted request is neither answered nor given up."""
         return self._accepted > 0
 
-    def ready(self, name: str, version: str = "") -> bool:
-        """True if the model is loaded and requests are taken."""
+    def ready(self, name: str, version: str = "", tenant: str = "") -> bool:
+        """True if the model is loaded and requests of this tenant are taken."""
         model = self._repository.resolve(name, version)
-        return not self.draining and model is not None and not _refused(model)
+        return not self.draining and model is not None and not _refused(model, tenant)
 
     def known(self, name: str) -> bool | None:
         """True if the model answers, False if it is loaded but the server drains, None if it is not loaded."""
         model = self._repository.resolve(name, "")
         return None if model is None else not self.draining and not _refused(model)
 
-    async def describe(self, name: str, version: str) -> ModelDescription:
-        """What the model says about itself; loads it if need be."""
-        model = await self._model(name, version)
+    async def describe(self, name: str, version: str, tenant: str = "") -> ModelDescription:
+        """What the model says about itself to a tenant; loads it if need be."""
+        model = await self._model(name, version, tenant=tenant)
         loop = asyncio.get_running_loop()
-        ruling = self._repository.licences.ruling(model.version)
+        ruling = self._repository.licences.ruling(model.version, tenant)
         return await loop.run_in_executor(self._pool, metadata.describe, self._catalogue, model, ruling)
 
-    async def index(self) -> Sequence[IndexRow]:
+    async def index(self, tenant: str = "") -> Sequence[IndexRow]:
         """What the catalogue holds and what of it is loaded."""
-        return await asyncio.get_running_loop().run_in_executor(self._pool, self._repository.index)
+        return await asyncio.get_running_loop().run_in_executor(self._pool, self._repository.index, tenant)
 
     async def model_reports(self, name: str, version: str) -> list[ModelReport]:
         """Statistics of one version, of all versions of a name, or of all models; also of those never asked for."""
-        for loaded in self._repository.loaded() if not name else [await self._model(name, version)]:
+        for loaded in self._repository.loaded():
             self._statistics.of(loaded)
         reports = self._statistics.models(self._scheduler.statistics())
         if not name:
             return reports
-        number = (await self._model(name, version)).number if version else None
-        return [r for r in reports if r.name == name and number in (None, r.number)]
+        self.limits.check_model(name, version)
+        # Looked up and not loaded: who asks for figures must not make a backbone leave.
+        loop = asyncio.get_running_loop()
+        found = await loop.run_in_executor(self._pool, self._repository.find, name, version)
+        mine = [r for r in reports if r.name == name and (not version or r.number == found.number)]
+        return mine or [unused(name, found.number)]
 
     def backbone_reports(self) -> list[BackboneReport]:
         """Statistics of every backbone that is loaded or has run."""
@@ -139,8 +149,8 @@ class DataPlane:
         if request.parameters:
             deadline = parameters.deadline_of(request.parameters, deadline)
             priority = parameters.priority_of(request.parameters)
-        model = await self._model(request.model, request.version, deadline)
-        caution = model.caution
+        model = await self._model(request.model, request.version, deadline, request.tenant)
+        caution = None if model.caution is None else model.caution.of(request.tenant)
         if caution is not None:
             caution.check()
         usage = model.usage
@@ -152,6 +162,9 @@ class DataPlane:
             usage.in_flight -= 1
         if caution is not None:
             response.licence_warning = caution.warning
+        if request.parameters and parameters.wants_licence(request.parameters):
+            ruling = self._repository.licences.ruling(model.version, request.tenant)
+            response.parameters.update(metadata.licence_parameters(ruling))
         return response
 
     async def _answer(
@@ -163,12 +176,14 @@ class DataPlane:
         try:
             answers.check_outputs(model.outputs, request.outputs)
             if cache is not None:
-                key = key_of(model, request)
+                key = await key_by(self._pool, model, request)
                 kept = None if key is None else cache.get(key)
                 if kept is not None:
                     counters.hit(monotonic_ns() - started)
                     return answered(kept, request, model)
-            ticket = Ticket(model, await self._rows(model, request), deadline, tenant=request.tenant, priority=priority)
+            made = await self._rows(model, request)
+            tenant = self._tenants.of(request.tenant)
+            ticket = Ticket(model, made, deadline, tenant=tenant, priority=priority)
             raw = await self._waiters.run(self._scheduler, ticket)
             contexts = None if model.reads == "any" else [row.extra for row in ticket.rows]
             tensors = postprocess.apply(model.head.postprocess, raw, contexts)
@@ -196,38 +211,31 @@ class DataPlane:
         return response
 
     async def _rows(self, model: LoadedModel, request: InferRequest) -> list[Row]:
+        """The request's rows; raises `Exhausted` before making any if the queue has no room for them."""
+        count = rows.row_count(request)
+        self._scheduler.check_room(count, self._making)
         inputs = self._inputs.get(model)
         if inputs is None:
             inputs = self._inputs[model] = rows.Inputs(model.backbone.preprocessor, model.reads)
         if inputs.quick(request):
             return inputs.rows(request, self.limits)
-        return await asyncio.get_running_loop().run_in_executor(self._pool, inputs.rows, request, self.limits)
+        # Rows that are being made will want room too: else they would pile up before the threads instead.
+        self._making += count
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._pool, inputs.rows, request, self.limits)
+        finally:
+            self._making -= count
 
-    async def _model(self, name: str, version: str, deadline: float | None = None) -> LoadedModel:
+    async def _model(self, name: str, version: str, deadline: float | None = None, tenant: str = "") -> LoadedModel:
         loaded = self._repository.resolve(name, version)
         if loaded is None:
-            self._check_name(name, version)
-            loaded = await self._loads.get(name, version, deadline)
+            self.limits.check_model(name, version)
+            loaded = await self._loads.get(name, version, deadline, self._repository.licences.uses.known(tenant))
         return loaded
 
-    def _check_name(self, name: str, version: str) -> None:
-        if not name:
-            raise InvalidInput("the request names no model; expected model_name")
-        if ":" in name:
-            raise InvalidInput(
-                f"model name {name[:80]!r} holds a colon; expected the name alone, and the version beside it",
-                fix=f"model_name {name.partition(':')[0][:80]!r}, model_version {name.partition(':')[2][:80]!r}",
-            )
-        for what, text in (("model name", name), ("model version", version)):
-            if len(text) > self.limits.name_length or not text.isprintable():
-                raise InvalidInput(
-                    f"{what} {text[:40]!r} is not allowed; "
-                    f"expected at most {self.limits.name_length} printable characters"
-                )
 
-
-def _refused(model: LoadedModel) -> bool:
-    return model.caution is not None and model.caution.refusal is not None
+def _refused(model: LoadedModel, tenant: str = "") -> bool:
+    return model.caution is not None and model.caution.of(tenant).refusal is not None
 
 
 def _log_answer(response: InferResponse, ticket: Ticket, ns: int) -> None:

@@ -41,6 +41,21 @@ class Limits:
     id_length: int = 256
     """Characters of the request id, which the response echoes."""
 
+    def check_model(self, name: str, version: str) -> None:
+        """Raise `InvalidInput` for a model name or version that cannot be one."""
+        if not name:
+            raise InvalidInput("the request names no model; expected model_name")
+        if ":" in name:
+            raise InvalidInput(
+                f"model name {name[:80]!r} holds a colon; expected the name alone, and the version beside it",
+                fix=f"model_name {name.partition(':')[0][:80]!r}, model_version {name.partition(':')[2][:80]!r}",
+            )
+        for what, text in (("model name", name), ("model version", version)):
+            if len(text) > self.name_length or not text.isprintable():
+                raise InvalidInput(
+                    f"{what} {text[:40]!r} is not allowed; expected at most {self.name_length} printable characters"
+                )
+
     def check_count(self, what: str, count: int, cap: int) -> None:
         """Raise `LimitExceeded` if `count` is above `cap`."""
         if count > cap:

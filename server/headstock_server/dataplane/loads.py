@@ -21,19 +21,20 @@ class Loads:
     def __init__(self, repository: Repository) -> None:
         """Load through `repository`."""
         self._repository = repository
-        self._tasks: dict[tuple[str, str], asyncio.Future[LoadedModel]] = {}
+        self._tasks: dict[tuple[str, str, str], asyncio.Future[LoadedModel]] = {}
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="headstock-load")
 
-    async def get(self, name: str, version: str, deadline: float | None) -> LoadedModel:
+    async def get(self, name: str, version: str, deadline: float | None, tenant: str = "") -> LoadedModel:
         """The model, loaded once for everybody who asks meanwhile; raises what loading raises to all of them.
 
+        `tenant` is one that the policy names, or empty: what may not be served to it is not loaded for it.
         Raises `DeadlineExceeded` at `deadline`, in monotonic seconds; the load goes on for the next request.
         """
-        key = (name, version)
+        key = (name, version, tenant)
         task = self._tasks.get(key)
         if task is None:
             loop = asyncio.get_running_loop()
-            task = loop.run_in_executor(self._pool, self._repository.ensure, name, version)
+            task = loop.run_in_executor(self._pool, self._repository.ensure, name, version, tenant)
             self._tasks[key] = task
             task.add_done_callback(lambda done: self._ended(key, done))
         remaining = None if deadline is None else max(0.0, deadline - time.monotonic())
@@ -50,7 +51,7 @@ class Loads:
         """Stop the threads; a load that has begun is finished."""
         self._pool.shutdown(wait=True, cancel_futures=True)
 
-    def _ended(self, key: tuple[str, str], task: asyncio.Future[LoadedModel]) -> None:
+    def _ended(self, key: tuple[str, str, str], task: asyncio.Future[LoadedModel]) -> None:
         self._tasks.pop(key, None)
         if not task.cancelled():
             # Whoever waited may have gone; an error that nobody reads is not a bug of the loop's.

@@ -49,7 +49,7 @@ class InferRequest:
     deadline: float | None = None
     """Monotonic seconds after which the answer is of no use."""
     tenant: str = ""
-    """Whose turn it takes."""
+    """Who asks, as the caller says; `Tenants` and the licence policy know what that is worth."""
 
 
 @dataclass(slots=True)

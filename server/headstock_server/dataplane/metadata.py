@@ -1,7 +1,8 @@
-"""What a loaded model says about itself: tensors, versions, digests, declared licences."""
+"""What a loaded model says about itself: tensors, versions, digests, licences and what they oblige to."""
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,9 +13,10 @@ from headstock.records import Evidence, TensorSpec
 if TYPE_CHECKING:
     from headstock.catalogue import Catalogue
     from headstock_server.repository import LoadedModel
-    from headstock_server.repository.licence_gate import Ruling
+    from headstock_server.repository.ruling import Ruling
 
 PLATFORM = "headstock_onnxruntime"
+_NOASSERTION = "NOASSERTION"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,11 @@ class ModelDescription:
         """Class names, where the model has them."""
         return next((spec.labels for spec in self.outputs if spec.labels), ())
 
+    @property
+    def declared(self) -> str:
+        """What sources declare, all of it where they differ; `NOASSERTION` if none does."""
+        return " / ".join(sorted({e.value for e in self.evidence} - {_NOASSERTION})) or _NOASSERTION
+
 
 def describe(catalogue: Catalogue, model: LoadedModel, ruling: Ruling | None = None) -> ModelDescription:
     """Reads the catalogue, so it blocks."""
@@ -63,3 +70,18 @@ def describe(catalogue: Catalogue, model: LoadedModel, ruling: Ruling | None = N
         evidence=tuple(e for e in statements if e.field == "licence"),
         ruling=ruling,
     )
+
+
+def licence_parameters(ruling: Ruling | None) -> dict[str, str]:
+    """The verdict and what it obliges to, by the names of parameters; lists are JSON. Empty where nobody asks."""
+    if ruling is None:
+        return {}
+    duties = [{"duty": d.duty, "licence": d.licence, "payload": d.payload} for d in ruling.duties]
+    return {
+        "licence_verdict": ruling.value,
+        "licence_reason": ruling.reason,
+        "licence_proof": ruling.proof_id,
+        "licence_concluded": ruling.concluded,
+        "licence_display": json.dumps(ruling.display, ensure_ascii=False),
+        "licence_duties": json.dumps(duties, ensure_ascii=False),
+    }

@@ -17,14 +17,17 @@ KNOWN = (
     "headers",
     "binary_data_output",
     "triton_enable_empty_final_response",
+    "licence",
 )
-"""`timeout` in microseconds bounds the wait. `priority` 1 is the highest, 0 the default and lowest. Sequences are
-refused unless empty. `headers` and `binary_data_output` change nothing over gRPC.
+"""`timeout` in microseconds bounds the wait. `priority` 1 is the highest, then 2 and 3; the default, 0, is the lowest,
+and so is every larger number. Sequences are refused unless empty. `headers` and `binary_data_output` change nothing.
 `triton_enable_empty_final_response` asks for an answer without tensors where the last answer is not known to be
-the last when it is sent; here every request has exactly one answer, which says itself that it is the final one."""
+the last when it is sent; here every request has exactly one answer, which says itself that it is the final one.
+`licence` true asks for the licence verdict and what it obliges to, as parameters of the answer."""
 
 _RESERVED = "triton_"
 _EMPTY_FINAL = "triton_enable_empty_final_response"
+_FLAGS = (_EMPTY_FINAL, "licence")
 
 
 def deadline_of(parameters: Mapping[str, ParameterValue], deadline: float | None) -> float | None:
@@ -46,8 +49,13 @@ def priority_of(parameters: Mapping[str, ParameterValue]) -> int:
     return int(parameters.get("priority", 0))
 
 
+def wants_licence(parameters: Mapping[str, ParameterValue]) -> bool:
+    """True if the answer should say what the licences allow and ask for."""
+    return parameters.get("licence") is True
+
+
 def _check(key: str, value: ParameterValue) -> None:
-    if key == _EMPTY_FINAL:
+    if key in _FLAGS:
         if not isinstance(value, bool):
             raise InvalidInput(f"parameter {key!r} is {value!r}; expected true or false")
         return

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import struct
 from collections import OrderedDict
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,11 +19,13 @@ if TYPE_CHECKING:
 
 MARK = "response_cache"
 """Response parameter of an answer from the cache; its value is `hit`."""
+HASHED_INLINE = 32 << 10
+"""Bytes of one request's inputs up to which hashing costs less than handing it to another thread."""
 LARGEST_INPUT = 4 << 20
-"""Bytes of one request's inputs beyond which it is not looked up: hashing holds up the event loop."""
+"""Bytes of one request's inputs beyond which it is not looked up: it would cost what a small model's answer does."""
 _ENTRY = 512
-_IRRELEVANT = frozenset({"priority", "timeout"})
-"""Parameters that say when an answer is wanted, not which."""
+_IRRELEVANT = frozenset({"priority", "timeout", "licence"})
+"""Parameters that say when an answer is wanted, or what should be said beside it, not which."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,18 +79,26 @@ class ResponseCache:
         return f"ResponseCache({len(self)} answers, {self.size} of {self.limit} bytes, {self.hits} hits)"
 
 
-def key_of(model: LoadedModel, request: InferRequest) -> bytes | None:
-    """SHA-256 of all that decides the answer; None for inputs that are too large to hash on every request.
+async def key_by(pool: Executor, model: LoadedModel, request: InferRequest) -> bytes | None:
+    """The key of a request, hashed by `pool` where that takes long; None for one that is not looked up."""
+    size = sum(_input_bytes(tensor.values) for tensor in request.inputs)
+    if size <= HASHED_INLINE:
+        return key_of(model, request)
+    if size > LARGEST_INPUT:
+        return None
+    return await asyncio.get_running_loop().run_in_executor(pool, key_of, model, request)
+
+
+def key_of(model: LoadedModel, request: InferRequest) -> bytes:
+    """SHA-256 of all that decides the answer.
 
     The version, its backbone (whose digest covers preprocessing and precision), its adapter and graph, its head, the
     inputs bit by bit, the parameters and the outputs asked for. Every part has its length before it, so no two
     different requests have the same text.
     """
-    if sum(_input_bytes(tensor.values) for tensor in request.inputs) > LARGEST_INPUT:
-        return None
     digest = hashlib.sha256()
 
-    def add(part: bytes) -> None:
+    def add(part: bytes | memoryview) -> None:
         digest.update(struct.pack("<q", len(part)))
         digest.update(part)
 
@@ -102,7 +114,8 @@ def key_of(model: LoadedModel, request: InferRequest) -> bytes | None:
             for value in tensor.values:
                 add(value)
         else:
-            add(tensor.values.tobytes())
+            # As bytes, without a copy of them.
+            add(np.ascontiguousarray(tensor.values).reshape(-1).view(np.uint8).data)
     return digest.digest()
 
 

@@ -81,6 +81,12 @@ class Inputs:
         return InvalidInput(f"the request's inputs are {[t.name[:80] for t in inputs]}; expected {expected}")
 
 
+def row_count(request: InferRequest) -> int:
+    """Rows that the request says it has, by the shape of its first input; at least 1."""
+    shape = request.inputs[0].shape if request.inputs else ()
+    return max(1, shape[0]) if shape else 1
+
+
 def raw_size(request: InferRequest) -> int:
     """Bytes of text (or other raw input) in the request; 0 for ready tensors."""
     return sum(len(v) for t in request.inputs if isinstance(t.values, list) for v in t.values)

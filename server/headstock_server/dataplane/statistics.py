@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
+
+from headstock.digest import short
 
 if TYPE_CHECKING:
     from headstock_server.repository import LoadedModel
@@ -16,14 +19,15 @@ if TYPE_CHECKING:
         SchedulerStatistics,
         Ticket,
     )
+    from headstock_server.scheduler.statistics import ModelKey
 
 
 @dataclass(slots=True)
 class Counters:
     """Sums over one model version's requests since the server started; durations in nanoseconds."""
 
-    backbone: str
-    """Digest of its lane: its backbone's, or that of the stem that it shares."""
+    lane: LaneKey
+    """Where its rows queue: in the lane of its backbone, or of the stem that it shares."""
     requests: int = 0
     """Requests answered."""
     success_ns: int = 0
@@ -67,17 +71,42 @@ class Counters:
 class Statistics:
     """Counters by model name and version number. Event loop only."""
 
-    def __init__(self) -> None:
-        """Nothing counted yet."""
-        self._counters: dict[tuple[str, int], Counters] = {}
+    def __init__(self, forget: Callable[[Collection[ModelKey]], None] | None = None, kept: int = 4096) -> None:
+        """Count; `forget` is told which versions are dropped.
+
+        Counters outlive the loading of a version, so that they only grow while it comes and goes; but of versions that
+        are not loaded, about the latest `kept` are kept.
+        """
+        self._forget = forget
+        self._kept = self._limit = kept
+        self._counters: dict[ModelKey, Counters] = {}
+        self._live: WeakKeyDictionary[LoadedModel, Counters] = WeakKeyDictionary()
 
     def of(self, model: LoadedModel) -> Counters:
         """The counters of one version, made on first use."""
+        counters = self._live.get(model)
+        return self._met(model) if counters is None else counters
+
+    def _met(self, model: LoadedModel) -> Counters:
+        """The same for a model that was loaded since."""
         key = (model.name, model.number)
-        counters = self._counters.get(key)
-        if counters is None:
-            counters = self._counters[key] = Counters(model.backbone.lane.backbone)
+        counters = self._counters.pop(key, None) or Counters(model.backbone.lane)
+        counters.lane = model.backbone.lane
+        # At the end: what was loaded longest ago is dropped first.
+        self._counters[key] = self._live[model] = counters
+        if len(self._counters) > self._limit:
+            self._drop()
         return counters
+
+    def _drop(self) -> None:
+        live = {(model.name, model.number) for model in self._live}
+        gone = [key for key in self._counters if key not in live]
+        dropped = gone[: max(0, len(gone) - self._kept // 2)]
+        for key in dropped:
+            del self._counters[key]
+        self._limit = len(self._counters) + self._kept // 2
+        if dropped and self._forget is not None:
+            self._forget(dropped)
 
     def models(self, scheduler: SchedulerStatistics) -> list[ModelReport]:
         """Every version that was ever asked for, by name and number."""
@@ -94,11 +123,12 @@ class Statistics:
     def _backbone_report(self, lane: LaneKey, seen: BackboneStatistics | None) -> BackboneReport:
         return BackboneReport(
             digest=lane.backbone,
+            adapters=lane.adapters,
             device=lane.device,
             passes=seen.passes if seen else 0,
             mixed_passes=seen.mixed_passes if seen else 0,
             rows=seen.rows if seen else 0,
-            requests=sum(c.requests for c in self._counters.values() if c.backbone == lane.backbone),
+            requests=sum(c.requests for c in self._counters.values() if c.lane == lane),
             tokens_real=seen.real_tokens if seen else 0,
             tokens_padded=seen.padded_tokens if seen else 0,
             queued_rows=seen.queued_rows if seen else 0,
@@ -137,9 +167,11 @@ class ModelReport:
 
 @dataclass(frozen=True, slots=True)
 class BackboneReport:
-    """One backbone's passes; `headstock.v1.BackboneStatistics` explains the fields."""
+    """One lane's passes; `headstock.v1.BackboneStatistics` explains the fields."""
 
     digest: str
+    adapters: str
+    """Digest of the graph that takes adapters; empty for the plain backbone, which has a lane of its own."""
     device: str
     passes: int
     mixed_passes: int
@@ -152,9 +184,35 @@ class BackboneReport:
     """By rows of the pass."""
 
     @property
+    def name(self) -> str:
+        """What its row is called among models."""
+        adapted = f"+adapters:{short(self.adapters)}" if self.adapters else ""
+        return f"backbone:{short(self.digest)}{adapted}"
+
+    @property
     def infer_ns(self) -> int:
         """Time that the passes took."""
         return sum(batch.infer_ns for batch in self.batches.values())
+
+
+def unused(name: str, number: int) -> ModelReport:
+    """The report on a version that was never loaded."""
+    return ModelReport(
+        name=name,
+        number=number,
+        requests=0,
+        success_ns=0,
+        failures=0,
+        fail_ns=0,
+        rows=0,
+        passes=0,
+        queue_ns=0,
+        input_ns=0,
+        infer_ns=0,
+        output_ns=0,
+        last_ms=0,
+        batches={},
+    )
 
 
 def _model_report(name: str, number: int, counters: Counters, seen: ModelStatistics | None) -> ModelReport:

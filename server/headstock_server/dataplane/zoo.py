@@ -11,11 +11,20 @@ from headstock.catalogue import Catalogue
 from headstock.catalogue.description import describe
 from headstock.catalogue.listing import Listing, read_listing
 from headstock.catalogue.views import AliasChange, Event
-from headstock.errors import InvalidInput, PermissionDenied, Unavailable
+from headstock.digest import Digest
+from headstock.errors import FailedPrecondition, InvalidInput, PermissionDenied, Unavailable
+from headstock.licences.composition import judge_many
+from headstock.licences.context import Context
+from headstock.licences.policy import Policy
+from headstock.licences.provenance import provenance
 from headstock.names import Reference, check_name
-from headstock.records import PRODUCTION
+from headstock.records import PRODUCTION, Version
 from headstock.report.gate import check_promotion
-from headstock_server.repository import IndexRow, Repository
+from headstock.signing import is_signed
+from headstock_server.dataplane.kept_facts import KeptFacts
+from headstock_server.dataplane.shown import Shown, Told, Wanted
+from headstock_server.repository import Repository
+from headstock_server.repository.ruling import Ruling
 
 _POLL = 0.1
 _MISSED = 10_000
@@ -37,6 +46,7 @@ class ZooPlane:
         self.allowed = allowed
         self._catalogue = catalogue
         self._repository = repository
+        self._facts = KeptFacts(catalogue)
         self._watchers = 0
         self._pool = ThreadPoolExecutor(2, thread_name_prefix="headstock-zoo")
 
@@ -53,17 +63,20 @@ class ZooPlane:
             )
 
     # ------------------------------------------------------------------------------------------ reads
-    async def entries(self, kind: str = "") -> list[tuple[Listing, IndexRow | None]]:
-        """Every version with its state on this server; None for a backbone, which is not served by its name."""
-        if kind not in ("", "backbone", "model"):
-            raise InvalidInput(f"kind {kind[:80]!r} is not known; expected 'backbone', 'model' or ''")
-        listings = await self._run(lambda: read_listing(self._catalogue.settings, kind or None))
-        states = {(row.name, row.version): row for row in self._repository.index()}
-        return [(item, states.get((item.name, item.version))) for item in listings]
+    async def entries(self, wanted: Wanted, tenant: str = "") -> list[Shown]:
+        """The wanted versions with their state on this server and the verdict on the tenant's use."""
+        wanted.check()
+        listings = await self._run(lambda: self._listings(wanted, tenant))
+        states = {(row.name, row.version): row for row in self._repository.index(tenant)}
+        return [Shown(item, states.get((item.name, item.version)), self._ruling(item, tenant)) for item in listings]
 
     async def show(self, reference: Reference) -> dict[str, Any]:
         """All that is known about one version; see `headstock.catalogue.description`. Raises `NotFound`."""
         return await self._run(lambda: describe(self._catalogue, self._catalogue.version(reference)))
+
+    async def provenance(self, reference: Reference, tenant: str = "") -> Told:
+        """Where a version comes from and what follows for the tenant's use. Raises `NotFound`."""
+        return await self._run(lambda: self._provenance(self._catalogue.version(reference), tenant))
 
     async def exists(self, name: str) -> None:
         """Raise `NotFound` unless the catalogue has the entry."""
@@ -124,6 +137,37 @@ class ZooPlane:
         await self._run(lambda: self._repository.unload(name))
 
     # ------------------------------------------------------------------------------------------ helpers
+    def _listings(self, wanted: Wanted, tenant: str) -> list[Listing]:
+        found = read_listing(self._catalogue.settings, wanted.kind or None)
+        if wanted.backbone:
+            found = [item for item in found if item.backbone.startswith(wanted.backbone)]
+        if not wanted.may:
+            return found
+        policy = self._policy()
+        use = Context.from_mapping({"purpose": wanted.may}, policy.context_of(tenant))
+        subjects = {Digest(item.subject) for item in found}
+        verdicts = judge_many(self._facts.read(), subjects, use, policy)
+        return [item for item in found if verdicts[Digest(item.subject)].value == "allow"]
+
+    def _policy(self) -> Policy:
+        """The policy that rulings were made under, else the installation's own."""
+        try:
+            return self._repository.licences.uses.policy or Policy.load(self._catalogue.settings)
+        except InvalidInput as error:
+            # The operator's mistake, and not the caller's.
+            raise FailedPrecondition(error.message, fix=error.fix) from error
+
+    def _ruling(self, item: Listing, tenant: str) -> Ruling | None:
+        return self._repository.licences.ruling_of(item.name, item.version, tenant)
+
+    def _provenance(self, version: Version, tenant: str) -> Told:
+        licences, catalogue = self._repository.licences, self._catalogue
+        policy = self._policy()
+        made = provenance(self._facts.read(), version, policy.context_of(tenant), policy)
+        ruling = licences.ruling(version, tenant)
+        refused = licences.trouble(version, tenant) if version.kind == "model" else ""
+        return Told(made, policy.signature, is_signed(catalogue, version), ruling, refused)
+
     async def _newest_event(self) -> int:
         events = await self._run(lambda: self._catalogue.events(1))
         return events[0].id if events else 0

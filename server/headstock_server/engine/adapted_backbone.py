@@ -67,6 +67,10 @@ class AdaptedBackbone(LoadedBackbone):
                 self._held[digest] = held
             return held
 
+    def bank_bytes(self) -> int:
+        """The adapters stand beside the session too."""
+        return super().bank_bytes() + self.adapters.nbytes
+
     def adapt(self, feeds: Mapping[str, Array], slots: Slots) -> Mapping[str, Array]:
         """`feeds` with row i's adapter from `slots[i]`; slot 0 is none."""
         return {**feeds, **self.adapters.feeds(slots)}

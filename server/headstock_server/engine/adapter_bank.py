@@ -47,6 +47,11 @@ class AdapterBank:
         """Slots that exist, slot 0 included; doubles when they run out."""
         return len(next(iter(self._arrays.values())))
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all slots, free ones included."""
+        return sum(array.nbytes for array in self._arrays.values())
+
     def add(self, parameters: Mapping[str, Pair]) -> int:
         """Put an adapter into a free slot and return the slot. Raises `InvalidInput` for other layers or shapes."""
         found = {name: (len(a), a.shape[1], b.shape[1]) for name, (a, b) in parameters.items()}

@@ -69,6 +69,11 @@ class LoadedBackbone:
         """Nanoseconds per token at the profiled pass size."""
         return self.profile.token_ns
 
+    @property
+    def measured(self) -> Sequence[tuple[int, int, float]]:
+        """The profile's passes: rows, tokens of the longest row, nanoseconds."""
+        return [(point.rows, point.tokens // point.rows, point.seconds * 1e9) for point in self.profile.points]
+
     def bank(self, tap: str, width: int, out: int) -> HeadBank:
         """The head bank of one tap and output width, made when first asked for."""
         with self._lock:
@@ -81,6 +86,10 @@ class LoadedBackbone:
         """All head banks."""
         with self._lock:
             return list(self._banks.values())
+
+    def bank_bytes(self) -> int:
+        """Bytes of what stands beside the session: the head banks."""
+        return sum(bank.nbytes for bank in self.banks())
 
     def collate(self, rows: Sequence[Row]) -> Mapping[str, Array]:
         """Graph inputs of one pass."""

@@ -10,13 +10,20 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
 
 from headstock.errors import Exhausted
-from headstock.servable import ServableModel
-from headstock_server.engine.residency import Residency, ResidentKey, Usage, mib
+from headstock.servable import ServableBackbone, ServableModel
+from headstock_server.engine.residency import Residency, ResidentKey, Usage
 
-OVERHEAD = 4 << 20
-"""Bytes of a session, its arena and its tokenizer beside the weights."""
+OVERHEAD = 8 << 20
+"""Bytes of a session's bookkeeping, and of what the largest pass writes between layers."""
+GRAPH_FACTOR = 1.35
+"""Resident bytes of a session over those of its file: ONNX Runtime keeps packed copies of the matrices that it
+multiplies by. Measured on Linux with ONNX Runtime on CPU: 1.32 for all-MiniLM-L6-v2, half of which are embeddings."""
+TOKENIZER_FACTOR = 25
+"""The same for the files of a preprocessing: a vocabulary of 0.45 MiB becomes 10.8 MiB of tables."""
 _COLLECT_AFTER = 0.5
 _POLL = 0.05
 
@@ -39,26 +46,47 @@ class MemoryReport:
     """Estimated bytes of each."""
 
 
-def estimate(servable: ServableModel) -> tuple[ResidentKey, int]:
-    """Which session a model needs, and its bytes: every file that is read for it, and a fixed share for the rest."""
+class Size(NamedTuple):
+    """Estimated bytes of a model."""
+
+    session: int
+    """Of the session that it stands on."""
+    part: int
+    """Of its own head and adapter."""
+
+
+def estimate(servable: ServableModel) -> tuple[ResidentKey, Size]:
+    """Which session a model needs, and its bytes, by the sizes of the files that are read for it."""
     backbone, adapter = servable.backbone, servable.adapter
+    part = session_bytes(servable.parameters) if servable.head.form == "graph" else servable.parameters.stat().st_size
     if adapter is None and backbone.stem is not None:
-        upper = backbone.stem.upper.stat().st_size
-        return ResidentKey(backbone.digest, stem=backbone.stem.digest), OVERHEAD + upper
-    graph = backbone.graph if adapter is None else adapter.graph
-    others = [path for role, path in backbone.files.items() if role != "graph"]
-    size = OVERHEAD + sum(path.stat().st_size for path in {graph, *others})
-    return ResidentKey(backbone.digest, "" if adapter is None else adapter.graph_digest), size
+        key = ResidentKey(backbone.digest, stem=backbone.stem.digest)
+        return key, Size(session_bytes(backbone.stem.upper), part)
+    if adapter is None:
+        return ResidentKey(backbone.digest), Size(session_bytes(backbone.graph) + _reader_bytes(backbone), part)
+    part += adapter.parameters.stat().st_size
+    session = session_bytes(adapter.graph) + _reader_bytes(backbone)
+    return ResidentKey(backbone.digest, adapter.graph_digest), Size(session, part)
 
 
-def estimate_stem(servable: ServableModel) -> tuple[ResidentKey, int] | None:
+def estimate_stem(servable: ServableModel) -> tuple[ResidentKey, Size] | None:
     """The same of the stem that a model's backbone stands on; None where it is served whole."""
     backbone = servable.backbone
     if servable.adapter is not None or backbone.stem is None:
         return None
-    others = [path for role, path in backbone.files.items() if role != "graph"]
-    size = OVERHEAD + sum(path.stat().st_size for path in {backbone.stem.graph, *others})
-    return ResidentKey(backbone.stem.digest, stem=backbone.stem.digest), size
+    session = session_bytes(backbone.stem.graph) + _reader_bytes(backbone)
+    return ResidentKey(backbone.stem.digest, stem=backbone.stem.digest), Size(session, 0)
+
+
+def session_bytes(graph: Path) -> int:
+    """Estimated bytes of a session of that file."""
+    return OVERHEAD + int(GRAPH_FACTOR * graph.stat().st_size)
+
+
+def _reader_bytes(backbone: ServableBackbone) -> int:
+    """Estimated bytes of what makes rows, such as a tokeniser."""
+    others = {path for role, path in backbone.files.items() if role != "graph"}
+    return TOKENIZER_FACTOR * sum(path.stat().st_size for path in others)
 
 
 class MemoryBudget:
@@ -76,10 +104,11 @@ class MemoryBudget:
         self._entrance = threading.Lock()
         # A deque because a finaliser may run inside any allocation, where taking a lock could deadlock.
         self._closed: deque[ResidentKey] = deque()
+        self._beside: dict[ResidentKey, Callable[[], int]] = {}
         self._waits = 0
 
     @contextmanager
-    def room(self, key: ResidentKey, size: int, *, evict: bool = True) -> Iterator[Usage]:
+    def room(self, key: ResidentKey, size: Size, *, evict: bool = True) -> Iterator[Usage]:
         """Room for a backbone while the block loads it and a model of it becomes known; blocks until there is room.
 
         Raises `FailedPrecondition` if it is larger than the budget, `Exhausted` if what is pinned is in the way or
@@ -95,21 +124,29 @@ class MemoryBudget:
             yield usage
         finally:
             with self._lock:
-                self._policy.settle(key)
+                self._policy.settle(key, size.part)
 
     @contextmanager
-    def rooms(self, servable: ServableModel, *, evict: bool = True) -> Iterator[Usage]:
-        """`room` for all that a model needs; the use to note is that of its backbone."""
+    def rooms(self, servable: ServableModel, *, evict: bool = True, part: bool = True) -> Iterator[Usage]:
+        """`room` for all that a model needs; the use to note is that of its backbone.
+
+        Without `part` not for its own head and adapter: somebody keeps that already.
+        """
         with ExitStack() as stack:
             stem = estimate_stem(servable)
             if stem is not None:
                 stack.enter_context(self.room(*stem, evict=evict))
-            yield stack.enter_context(self.room(*estimate(servable), evict=evict))
+            key, size = estimate(servable)
+            yield stack.enter_context(self.room(key, size if part else size._replace(part=0), evict=evict))
 
-    def watch(self, key: ResidentKey, session: object) -> None:
-        """A session was opened in the room that is kept for it; its bytes are free once it is closed."""
+    def watch(self, key: ResidentKey, session: object, beside: Callable[[], int] = int) -> None:
+        """A session was opened in the room that is kept for it; its bytes are free once it is closed.
+
+        `beside` says how many bytes the adapters and heads on it take now; it must not keep the session open.
+        """
         with self._lock:
             self._policy.opened(key)
+            self._beside[key] = beside
         weakref.finalize(session, self._closed.append, key).atexit = False
 
     def pin(self, keys: Collection[ResidentKey]) -> None:
@@ -121,29 +158,29 @@ class MemoryBudget:
         """What is resident now."""
         with self._lock:
             self._collect()
-            sizes = {key: resident.size for key, resident in self._policy.residents.items()}
+            sizes = {key: resident.total for key, resident in self._policy.residents.items()}
             policy = self._policy
             return MemoryReport(policy.budget, policy.size, policy.evictions, self._waits, sizes)
 
     # ------------------------------------------------------------------------------------------ waiting for room
-    def _enter(self, key: ResidentKey, size: int, *, only_settled: bool = False) -> bool:
+    def _enter(self, key: ResidentKey, size: Size, *, only_settled: bool = False) -> bool:
         with self._lock:
             self._collect()
             if only_settled:
                 resident = self._policy.residents.get(key)
                 if resident is None or resident.leaving:
                     return False
-            return self._policy.enter(key, size)
+            return self._policy.enter(key, *size)
 
-    def _make_room(self, key: ResidentKey, size: int, *, evict: bool) -> None:
+    def _make_room(self, key: ResidentKey, size: Size, *, evict: bool) -> None:
         started = time.monotonic()
         collected = waited = False
         while not self._enter(key, size):
             with self._lock:
-                self._policy.check(key, size)
+                self._policy.check(key, *size)
                 if not evict:
-                    raise NoRoom(f"backbone {key.backbone[:19]} takes about {mib(size)}; the memory budget is full")
-                leaving = self._policy.leave(key, size)
+                    raise NoRoom(f"a model on backbone {key.backbone[:19]} does not fit; the memory budget is full")
+                leaving = self._policy.leave(key, *size)
             for victim in leaving:
                 self.evict(victim)
             if self._enter(key, size):
@@ -167,6 +204,9 @@ class MemoryBudget:
         # Caller holds the lock.
         while self._closed:
             self._policy.closed(self._closed.popleft())
+        self._beside = {key: beside for key, beside in self._beside.items() if key in self._policy.residents}
+        for key, beside in self._beside.items():
+            self._policy.hold(key, beside())
 
     def __repr__(self) -> str:
         return f"MemoryBudget({self._policy!r})"

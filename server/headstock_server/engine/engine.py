@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
@@ -18,13 +20,13 @@ from headstock.records import Tap
 from headstock.servable import ServableBackbone, ServableModel, check_adapter_of_head, load_linear
 from headstock_server.engine.adapted_backbone import AdaptedBackbone, LoadedAdapter
 from headstock_server.engine.backbone import LoadedBackbone
-from headstock_server.engine.budget import MemoryBudget
+from headstock_server.engine.budget import MemoryBudget, session_bytes
 from headstock_server.engine.graph_head import GraphHead
+from headstock_server.engine.lengths import with_lengths
 from headstock_server.engine.model import LoadedModel
 from headstock_server.engine.options import EngineOptions
 from headstock_server.engine.residency import ResidentKey, Usage
 from headstock_server.engine.stem import LoadedStem, StemmedBackbone
-from headstock_server.scheduler.contract import HeadGroup
 
 
 class Engine:
@@ -35,13 +37,15 @@ class Engine:
         self.options = options or EngineOptions()
         self.memory = memory or MemoryBudget()
         self._lock = threading.Lock()
-        self._loading: dict[Digest, threading.Lock] = {}
+        # Weak: whoever loads holds the lock of what it loads, and nobody else needs it.
+        self._loading: weakref.WeakValueDictionary[Digest, threading.Lock] = weakref.WeakValueDictionary()
         # The engine only looks on: models own their backbone, and the last of them takes the session with it.
         self._backbones: weakref.WeakValueDictionary[Digest, LoadedBackbone] = weakref.WeakValueDictionary()
         self._stems: weakref.WeakValueDictionary[Digest, LoadedStem] = weakref.WeakValueDictionary()
         self._adapted: weakref.WeakValueDictionary[tuple[Digest, Digest], AdaptedBackbone] = (
             weakref.WeakValueDictionary()
         )
+        self._graph_heads: weakref.WeakKeyDictionary[GraphHead, tuple[ResidentKey, int]] = weakref.WeakKeyDictionary()
 
     def load(self, servable: ServableModel) -> LoadedModel:
         """Load one model, and its backbone if no other model has; blocks, so call it from a loader thread.
@@ -68,7 +72,8 @@ class Engine:
             head, None if servable.adapter is None else servable.adapter.digest, str(servable.version)
         )
         servable = self.suited(servable)
-        with self.memory.rooms(servable) as usage:
+        # Whoever keeps room for the whole model has reserved its part.
+        with self.memory.rooms(servable, part=False) as usage:
             backbone, adapter = self._placed(servable)
             return self._headed(servable, backbone, adapter, usage)
 
@@ -80,13 +85,14 @@ class Engine:
         if postprocess.reads(head.postprocess) != "any":
             text_reader(backbone.preprocessor)
         if head.form == "graph":
-            group: HeadGroup = GraphHead(
+            group = GraphHead(
                 head.tap,
                 servable.parameters,
                 device=self.options.device,
                 threads=self.options.threads,
                 run_seconds=self.options.run_seconds,
             )
+            self._graph_heads[group] = (backbone.resident, session_bytes(servable.parameters))
             return LoadedModel(servable, backbone, group, 0, adapter, usage)
         weight, bias = load_linear(servable.parameters)
         if weight.shape != (head.width, head.out) or not (np.isfinite(weight).all() and np.isfinite(bias).all()):
@@ -97,7 +103,11 @@ class Engine:
             )
         bank = backbone.bank(head.tap, head.width, head.out)
         slot = bank.add(weight, bias)
-        model = LoadedModel(servable, backbone, bank, slot, adapter, usage)
+        try:
+            model = LoadedModel(servable, backbone, bank, slot, adapter, usage)
+        except BaseException:
+            bank.release(slot)
+            raise
         weakref.finalize(model, bank.release, slot).atexit = False
         return model
 
@@ -123,41 +133,59 @@ class Engine:
             return self._backbone(servable.backbone), None
         parameters = load_parameters(adapter.parameters, adapter.identity.targets, adapter.identity.rank)
         key = (servable.backbone.digest, adapter.graph_digest)
-        with self._lock:
-            mine = self._loading.setdefault(adapter.graph_digest, threading.Lock())
-        with mine:
+        with self._one_at_a_time(adapter.graph_digest):
             backbone = self._adapted.get(key)
             if backbone is None:
                 backbone = AdaptedBackbone(servable.backbone, self.options, adapter, parameters)
                 self._adapted[key] = backbone
-                self.memory.watch(ResidentKey(*key), backbone)
+                self._opened(backbone)
         return backbone, backbone.hold(adapter.digest, parameters)
 
     def _backbone(self, servable: ServableBackbone) -> LoadedBackbone:
-        with self._lock:
-            mine = self._loading.setdefault(servable.digest, threading.Lock())
-        # Two models that arrive together open one session; other backbones load meanwhile.
-        with mine:
+        with self._one_at_a_time(servable.digest):
             backbone = self._backbones.get(servable.digest)
             if backbone is None:
-                backbone = self._open(servable)
-                self._backbones[servable.digest] = backbone
-                self.memory.watch(backbone.resident, backbone)
+                backbone = self._backbones[servable.digest] = self._open(servable)
+                self._opened(backbone)
             return backbone
 
     def _open(self, servable: ServableBackbone) -> LoadedBackbone:
         own = servable.stem
         if own is None:
             return LoadedBackbone(servable, self.options)
-        with self._lock:
-            mine = self._loading.setdefault(own.digest, threading.Lock())
-        with mine:
+        with self._one_at_a_time(own.digest):
             stem = self._stems.get(own.digest)
             if stem is None:
                 stem = self._stems[own.digest] = LoadedStem(servable, own, self.options)
                 self.memory.watch(ResidentKey(own.digest, stem=own.digest), stem)
             # Under the lock: the first to come measures for all.
             return StemmedBackbone(servable, self.options, stem, own)
+
+    @contextmanager
+    def _one_at_a_time(self, digest: Digest) -> Iterator[None]:
+        """Two models that arrive together open one session; other backbones load meanwhile."""
+        with self._lock:
+            mine = self._loading.setdefault(digest, threading.Lock())
+        with mine:
+            yield
+
+    def _opened(self, backbone: LoadedBackbone) -> None:
+        """Finish the profile of a new session, and count its memory from now on."""
+        taps = [backbone.identity.taps[-1].name]
+        backbone.profile = with_lengths(
+            backbone.profile,
+            lambda rows: backbone.infer(backbone.collate(rows), taps),
+            backbone.preprocessor,
+            self.options.profile_seconds,
+        )
+        key, session = backbone.resident, weakref.ref(backbone)
+
+        def beside() -> int:
+            alive = session()
+            banks = 0 if alive is None else alive.bank_bytes()
+            return banks + sum(size for owner, size in list(self._graph_heads.values()) if owner == key)
+
+        self.memory.watch(key, backbone, beside)
 
     def __repr__(self) -> str:
         return f"Engine(device={self.options.device!r}, backbones={self.backbones()})"

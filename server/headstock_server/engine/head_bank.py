@@ -40,6 +40,11 @@ class HeadBank:
         """Slots that exist; doubles when they run out."""
         return len(self._arrays[0])
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all slots, free ones included."""
+        return sum(array.nbytes for array in self._arrays)
+
     def add(self, weight: Floats, bias: Floats) -> int:
         """Put a head into a free slot and return the slot. Raises `InvalidInput` for other shapes than the bank's."""
         if weight.shape != (self.width, self.out) or bias.shape != (self.out,):

@@ -14,7 +14,7 @@ from headstock_server.engine.residency import ResidentKey, Usage
 from headstock_server.scheduler.contract import HeadGroup
 
 if TYPE_CHECKING:
-    from headstock_server.repository.licence_gate import Ruling
+    from headstock_server.repository.ruling import Rulings
 
 
 class LoadedModel:
@@ -61,8 +61,8 @@ class LoadedModel:
         """What requests note of its backbone's use; one for all models of a session."""
         self.aliases: tuple[str, ...] = ()
         """Aliases that point here now; replaced whole when they move."""
-        self.caution: Ruling | None = None
-        """Why it is refused or warned of; None, as usual, if it is served in silence. All that a request looks at."""
+        self.caution: Rulings | None = None
+        """To whom it is refused or what is warned of; None, as usual, if it is served to all in silence."""
         self.outputs: tuple[TensorSpec, ...] = postprocess.outputs(servable.head.postprocess)
         self.reads: Reads = postprocess.reads(servable.head.postprocess)
         """What its raw input must be."""

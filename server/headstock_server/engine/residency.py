@@ -42,7 +42,11 @@ class Resident:
     """One backbone that takes memory, or is about to."""
 
     size: int
-    """Estimated bytes."""
+    """Estimated bytes of the session."""
+    held: int = 0
+    """Bytes of the adapters and heads that stand beside it."""
+    reserved: int = 0
+    """Bytes of adapters and heads that are being loaded."""
     usage: Usage = field(default_factory=Usage)
     pinned: bool = False
     loads: int = 0
@@ -51,6 +55,11 @@ class Resident:
     """Sessions that are open: none before the first load is done."""
     leaving: bool = False
     """Nothing names it any more; its bytes count until its last request is answered."""
+
+    @property
+    def total(self) -> int:
+        """Bytes of everything that goes when it goes."""
+        return self.size + self.held + self.reserved
 
     @property
     def evictable(self) -> bool:
@@ -76,29 +85,35 @@ class Residency:
     @property
     def size(self) -> int:
         """Bytes of all residents, those that leave included."""
-        return sum(resident.size for resident in self.residents.values())
+        return sum(resident.total for resident in self.residents.values())
 
-    def enter(self, key: ResidentKey, size: int) -> bool:
+    def enter(self, key: ResidentKey, size: int, part: int = 0) -> bool:
         """Reserve the bytes of a backbone, or revive one that is there; False if there is no room for it yet.
 
-        The caller loads it then and calls `settle`; until that it cannot be told to leave.
+        `part` are bytes of the adapter and the head that come with it, or to it. The caller loads it then and calls
+        `settle`; until that it cannot be told to leave.
         """
-        resident = self.residents.get(key)
-        if resident is None:
-            if self.budget is not None and self.size + size > self.budget:
-                return False
-            resident = self.residents[key] = Resident(size)
+        needed = self._needed(key, size, part)
+        if needed and self.budget is not None and self.size + needed > self.budget:
+            return False
+        resident = self.residents.setdefault(key, Resident(size))
         resident.leaving = False
         resident.loads += 1
+        resident.reserved += part
         return True
+
+    def hold(self, key: ResidentKey, held: int) -> None:
+        """What stands beside a session takes that many bytes now."""
+        self.residents[key].held = held
 
     def opened(self, key: ResidentKey) -> None:
         """A session of a backbone that is being loaded was opened."""
         self.residents[key].sessions += 1
 
-    def settle(self, key: ResidentKey) -> None:
+    def settle(self, key: ResidentKey, part: int = 0) -> None:
         """One load ended, well or not; the bytes of what has no session are free."""
         self.residents[key].loads -= 1
+        self.residents[key].reserved -= part
         self._release(key)
 
     def closed(self, key: ResidentKey) -> None:
@@ -116,19 +131,21 @@ class Residency:
         for key, resident in self.residents.items():
             resident.pinned = key in keys
 
-    def leave(self, key: ResidentKey, size: int) -> list[ResidentKey]:
-        """Tell as many to leave as `key` with `size` bytes needs beside those that leave already, and return them.
+    def leave(self, key: ResidentKey, size: int, part: int = 0) -> list[ResidentKey]:
+        """Tell as many to leave as `enter` needs beside those that leave already, and return them.
 
         Raises `FailedPrecondition` for what is larger than the budget, `Exhausted` if what may not leave is in the way.
         Then nobody is told to leave in vain.
         """
-        if self.budget is None or key in self.residents:
+        needed = self._needed(key, size, part)
+        if self.budget is None or not needed:
             return []
-        self.check(key, size)
-        others = self.residents.values()
-        excess = size - self.budget + sum(r.size for r in others if not r.leaving)
+        self.check(key, size, part)
+        others = [r for k, r in self.residents.items() if k != key]
+        own = self.residents[key].total if key in self.residents else 0
+        excess = own + needed - self.budget + sum(r.total for r in others if not r.leaving)
         order = sorted(
-            (k for k, r in self.residents.items() if r.evictable and not k.is_stem),
+            (k for k, r in self.residents.items() if r.evictable and k != key and not k.is_stem),
             key=lambda k: (self.residents[k].usage.in_flight > 0, self.residents[k].usage.used_ns),
         )
         chosen: list[ResidentKey] = []
@@ -136,15 +153,15 @@ class Residency:
             if excess <= 0:
                 break
             chosen.append(candidate)
-            excess -= self.residents[candidate].size
+            excess -= self.residents[candidate].total
             if (stem := self._left_alone(candidate, chosen)) is not None:
                 chosen.append(stem)
-                excess -= self.residents[stem].size
+                excess -= self.residents[stem].total
         if excess > 0:
-            kept = sum(r.size for r in others if r.pinned or r.loads)
+            kept = sum(r.total for r in others if r.pinned or r.loads)
             raise Exhausted(
-                f"backbone {key.backbone[:19]} takes about {mib(size)} and the memory budget is {mib(self.budget)}, of "
-                f"which {mib(kept)} are pinned or being loaded",
+                f"backbone {key.backbone[:19]} takes about {mib(own + needed)} and the memory budget is "
+                f"{mib(self.budget)}, of which {mib(kept)} are pinned or being loaded",
                 fix="headstock serve with a larger --memory-budget or fewer --pin",
                 retry_after=1.0,
             )
@@ -163,8 +180,13 @@ class Residency:
         others = (k for k in self.residents if k.stem == stem.stem and not k.is_stem and k not in chosen)
         return stem if all(self.residents[k].leaving for k in others) else None
 
-    def check(self, key: ResidentKey, size: int) -> None:
-        """Raise `FailedPrecondition` for a backbone that is larger than the whole budget."""
+    def _needed(self, key: ResidentKey, size: int, part: int) -> int:
+        """Bytes that `enter` would add."""
+        return part if key in self.residents else size + part
+
+    def check(self, key: ResidentKey, size: int, part: int = 0) -> None:
+        """Raise `FailedPrecondition` for a backbone that with its heads is larger than the whole budget."""
+        size = self._needed(key, size, part) + (self.residents[key].total if key in self.residents else 0)
         if self.budget is not None and size > self.budget:
             raise FailedPrecondition(
                 f"backbone {key.backbone[:19]} takes about {mib(size)}, more than the whole memory budget of "

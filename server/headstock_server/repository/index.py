@@ -22,10 +22,6 @@ class IndexRow:
     reason: str = ""
     """Why it is not ready; empty when it is."""
     aliases: tuple[str, ...] = ()
-    verdict: str = ""
-    """What the licences say: `allow`, `unknown` or `deny`; empty where nothing was asked."""
-    verdict_reason: str = ""
-    proof_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +31,8 @@ class Snapshot:
     versions: Mapping[str, Mapping[int, Version]] = field(default_factory=dict)
     """Name to number to version, newest first."""
     aliases: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    backbones: tuple[Version, ...] = ()
+    """What models stand on; it is not served by its name."""
 
     @classmethod
     def read(cls, catalogue: Catalogue, names: Collection[str] | None) -> Snapshot:
@@ -43,7 +41,8 @@ class Snapshot:
         for version in catalogue.versions(kind="model"):
             if names is None or version.name in names:
                 versions.setdefault(version.name, {})[version.number] = version
-        return cls(versions, {name: catalogue.aliases(name) for name in versions})
+        aliases = {name: catalogue.aliases(name) for name in versions}
+        return cls(versions, aliases, tuple(catalogue.versions(kind="backbone")))
 
     def default(self, name: str) -> Version:
         """What an empty selector means: alias production, else the newest."""

@@ -5,14 +5,14 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from headstock.catalogue import Catalogue
 from headstock.catalogue.views import AliasChange
-from headstock.errors import FailedPrecondition, HeadstockError, LicenceRefused
+from headstock.errors import FailedPrecondition, HeadstockError
 from headstock.records import Version
+from headstock_server.repository.policy_files import PolicyFiles
+from headstock_server.repository.ruling import Ruling, Rulings, Uses
 
 if TYPE_CHECKING:
     from headstock.licences.policy import Policy
@@ -21,66 +21,42 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 Mode = Literal["enforce", "warn", "off"]
+Table: TypeAlias = dict[tuple[str, int], Rulings]
+"""By name and version number."""
 
-_LONGEST = 500
-"""Characters of a warning without its proof id: it travels in metadata."""
-_CHANGES = """SELECT
+CHANGES = """SELECT
     (SELECT max(id) FROM events WHERE action NOT IN ('promote', 'rollback')),
     (SELECT count(*) FROM evidence),
     (SELECT count(*) FROM edges)"""
-"""What all verdicts depend on, the policy apart: moving an alias changes none of them."""
-
-
-@dataclass(frozen=True, slots=True)
-class Ruling:
-    """What a server does about one version, and why."""
-
-    value: str
-    """`allow`, `unknown` or `deny`."""
-    reason: str
-    proof_id: str
-    refusal: LicenceRefused | None = None
-    """What every request for it gets; None if it may be served."""
-    warning: str = ""
-    """Goes with every answer, printable ASCII; empty if there is nothing to warn of."""
-
-    def check(self) -> None:
-        """Raise the refusal, if there is one."""
-        if self.refusal is not None:
-            # A copy: one object raised for every request would collect their tracebacks.
-            raise LicenceRefused(self.refusal.message, proof_id=self.proof_id, fix=self.refusal.fix)
-
-
-Rulings: TypeAlias = dict[tuple[str, int], Ruling]
-"""By name and version number."""
+"""What all verdicts depend on, files apart: moving an alias changes none of them."""
 
 
 class LicenceGate:
-    """Rulings by version. One thread refreshes, any thread reads. Asks the catalogue and `policy.toml`, never a hub."""
+    """Rulings by version. One thread refreshes, any thread reads. Asks no hub: the catalogue and HEADSTOCK_HOME."""
 
     def __init__(self, catalogue: Catalogue, mode: Mode = "enforce") -> None:
         """`enforce` does what the policy's modes say, `warn` turns refusals into warnings, `off` asks nothing."""
         self.mode = mode
+        self.uses = Uses()
+        """The uses that the last policy told apart."""
         self._catalogue = catalogue
-        self._policy_file = catalogue.settings.home / "policy.toml"
-        self._policy_seen: object = None
+        self._files = PolicyFiles(catalogue.settings.home)
+        self._files_seen: object = None
         self._seen: object = None
         # Held while judging, so that of two that judge at once the one with the older snapshot cannot come last.
         self._lock = threading.Lock()
         # Replaced, never changed, so reading needs no lock.
-        self._rulings: Rulings = {}
+        self._table: Table = {}
         self._failed = ""
 
     def check_policy(self) -> None:
         """Raise `InvalidInput` for a policy file that makes no sense."""
         if self.mode != "off":
-            from headstock.licences.policy import Policy
-
-            Policy.load(self._catalogue.settings)
+            self._read_policy()
 
     def is_stale(self) -> bool:
-        """True if the policy file is not what the last refresh saw, or it failed. One `stat`."""
-        return self.mode != "off" and (bool(self._failed) or _state_of(self._policy_file) != self._policy_seen)
+        """True if the policy, its records or keys are not what the last refresh saw, or it failed. No file is read."""
+        return self.mode != "off" and (bool(self._failed) or self._files.state() != self._files_seen)
 
     def refresh(self, versions: Iterable[Version]) -> None:
         """Judge the versions on one snapshot, if anything that verdicts depend on has changed.
@@ -91,45 +67,59 @@ class LicenceGate:
             return
         wanted = {(v.name, v.number): v for v in versions}
         with self._lock:
-            self._policy_seen = _state_of(self._policy_file)
+            # Before anything is read: what changes while it is read is seen at the next look.
+            terms = self._files.terms()
+            self._files_seen = (terms, self._files.signers())
             try:
+                policy = self._read_policy()
+                self._files.keys = policy.keys if policy.signature != "off" else ()
+                self._files_seen = (terms, self._files.signers())
                 with self._catalogue.snapshot() as query:
-                    seen = (self._policy_seen, *next(iter(query(_CHANGES))))
-                    if seen != self._seen or not wanted.keys() <= self._rulings.keys():
-                        rulings = self._judge(query, wanted.values())
-                        _tell(rulings, self._rulings)
-                        self._rulings, self._seen = rulings, seen
+                    seen = (self._files_seen, *next(iter(query(CHANGES))))
+                    if seen != self._seen or not wanted.keys() <= self._table.keys():
+                        table = self._judge(query, wanted.values(), policy)
+                        _tell(table, self._table)
+                        self._table, self._seen = table, seen
                 self._failed = ""
             except HeadstockError as error:
                 if self._failed != error.message:
                     logger.error("licence verdicts cannot be made, those made before stay: %s", error)
                 self._failed = error.message
 
-    def ruling(self, version: Version) -> Ruling | None:
-        """The ruling on a version; None if nothing is asked or it was not judged yet. A dict look-up."""
-        return self._rulings.get((version.name, version.number))
+    def ruling(self, version: Version, tenant: str = "") -> Ruling | None:
+        """The ruling on a version; None if nothing is asked or it was not judged yet. Dict look-ups."""
+        return self.ruling_of(version.name, version.number, tenant)
+
+    def ruling_of(self, name: str, number: int, tenant: str = "") -> Ruling | None:
+        """The same by name and number."""
+        found = self._table.get((name, number))
+        return None if found is None else found.of(tenant)
 
     def stamp(self, model: LoadedModel) -> None:
         """Put on a loaded model what its requests have to know."""
-        ruling = self.ruling(model.version)
-        if ruling is not None:
-            model.caution = ruling if ruling.refusal is not None or ruling.warning else None
+        found = self._table.get((model.name, model.number))
+        if found is not None:
+            model.caution = None if found.silent else found
 
-    def trouble(self, version: Version) -> str:
+    def trouble(self, version: Version, tenant: str = "") -> str:
         """Why a version is not served; empty if it is."""
-        ruling = self.ruling(version)
+        ruling = self.ruling(version, tenant)
         if ruling is None:
             return f"it has no licence verdict: {self._failed}" if self._failed else ""
         return "" if ruling.refusal is None else str(ruling.refusal)
 
-    def check(self, version: Version) -> None:
+    def check(self, version: Version, tenant: str = "") -> None:
         """Raise `LicenceRefused` for what may not be served, `FailedPrecondition` for what cannot be judged.
 
         Judges a version that came after the last refresh, so it blocks.
         """
-        if self.mode == "off":
-            return
-        (self.ruling(version) or self._judge_one(version)).check()
+        if self.mode != "off":
+            self._rulings(version).of(tenant).check()
+
+    def admit(self, version: Version) -> None:
+        """The same for what nobody may be served: it is not worth its memory."""
+        if self.mode != "off":
+            self._rulings(version).mildest.check()
 
     def promote(self, version: Version, alias: str, reason: str) -> AliasChange:
         """Point an alias at a version; under `enforce` raises `LicenceRefused` as `headstock promote` does."""
@@ -142,72 +132,37 @@ class LicenceGate:
             logger.warning("%s", warning)
         return change
 
-    def _judge_one(self, version: Version) -> Ruling:
+    def _rulings(self, version: Version) -> Rulings:
+        return self._table.get((version.name, version.number)) or self._judge_one(version)
+
+    def _judge_one(self, version: Version) -> Rulings:
         with self._lock:
             try:
+                policy = self._read_policy()
                 with self._catalogue.snapshot() as query:
-                    made = self._judge(query, [version])
+                    made = self._judge(query, [version], policy)
             except HeadstockError as error:
                 raise FailedPrecondition(f"{version} has no licence verdict: {error.message}", fix=error.fix) from error
-            self._rulings = {**self._rulings, **made}
+            self._table = {**self._table, **made}
         return made[version.name, version.number]
 
-    def _judge(self, query: Any, versions: Collection[Version]) -> Rulings:
+    def _judge(self, query: Any, versions: Collection[Version], policy: Policy) -> Table:
         # Here and not above: a server that was told not to ask needs none of it.
-        from headstock.licences.composition import judge_many
-        from headstock.licences.facts import Facts
+        from headstock_server.repository.judging import judged
+
+        self.uses, made = judged(self._catalogue, query, versions, policy, enforce=self.mode == "enforce")
+        return made
+
+    def _read_policy(self) -> Policy:
         from headstock.licences.policy import Policy
 
-        policy = Policy.load(self._catalogue.settings)
-        found = judge_many(Facts.read(query), {v.subject for v in versions}, policy.context, policy)
-        return {(v.name, v.number): self._rule(v, found[v.subject], policy) for v in versions}
-
-    def _rule(self, version: Version, found: Any, policy: Policy) -> Ruling:
-        from headstock.licences import enforcement
-
-        what = f"serving '{version}'"
-        proof, refusal, warning = found.proof_id, None, ""
-        if not found.permitted and self.mode == "enforce":
-            refusal = enforcement.refusal(found, what, str(version))
-        elif found.action != "allow":
-            warning = _printable(enforcement.warning(found, what, str(version)))[:_LONGEST] + f"; proof {proof}"
-        if refusal is None and (unsigned := self._unsigned(version, policy)):
-            if policy.signature == "enforce" and self.mode == "enforce":
-                message = f"{what} is refused: the policy requires a signature: {unsigned}"
-                refusal = LicenceRefused(
-                    message, proof_id=proof, fix=f"headstock sign {version} --key KEY --out FOLDER"
-                )
-            else:
-                said = _printable(f"{what}: no valid signature: {unsigned}")[:_LONGEST]
-                warning = f"{warning}; {said}" if warning else said
-        return Ruling(found.value, found.reason, proof, refusal, warning)
-
-    def _unsigned(self, version: Version, policy: Policy) -> str:
-        """Why no key of the policy signed the version; empty if one did, or none has to."""
-        if policy.signature == "off":
-            return ""
-        from headstock.signing import trouble
-
-        return trouble(self._catalogue, version, policy.keys)
+        return Policy.load(self._catalogue.settings)
 
 
-def _printable(text: str) -> str:
-    """Fit for gRPC metadata, which is printable ASCII."""
-    ascii_text = text.encode("ascii", "backslashreplace").decode()
-    return "".join(c if " " <= c <= "~" else " " for c in ascii_text)
-
-
-def _tell(rulings: Rulings, before: Rulings) -> None:
+def _tell(table: Table, before: Table) -> None:
     """Log what is refused now and was not before."""
-    for key, ruling in rulings.items():
-        known = before.get(key)
-        if ruling.refusal is not None and (known is None or known.refusal is None):
-            logger.warning("%s (proof %s)", ruling.refusal.message, ruling.proof_id)
-
-
-def _state_of(path: Path) -> object:
-    try:
-        found = path.stat()
-    except FileNotFoundError:
-        return ()
-    return (found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino)
+    for key, rulings in table.items():
+        known = {r.refusal.message for r in before[key].each if r.refusal is not None} if key in before else set()
+        for ruling in dict.fromkeys(rulings.each):
+            if ruling.refusal is not None and ruling.refusal.message not in known:
+                logger.warning("%s (proof %s)", ruling.refusal.message, ruling.proof_id)

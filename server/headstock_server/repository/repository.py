@@ -66,7 +66,7 @@ class Repository:
         self._dormant: set[Key] = set()
         engine.memory.evict = self._evict
         self._generation: int | None = None
-        self._loader = Loader(catalogue, engine, self._find, self._keep, self.licences.check)
+        self._loader = Loader(catalogue, engine, self._at_hand, self._keep, self.licences.admit)
         self._lease = KeptLease(catalogue, lease_seconds)
         self._start_error: HeadstockError | None = None
         self._loaded_once = threading.Event()
@@ -79,16 +79,16 @@ class Repository:
         selectors = self._table.get(name)
         return None if selectors is None else selectors.get(selector)
 
-    def ensure(self, name: str, selector: str = "") -> LoadedModel:
+    def ensure(self, name: str, selector: str = "", tenant: str = "") -> LoadedModel:
         """The same, loading it if need be; blocks, so call it from an executor.
 
-        Raises `NotFound` for what does not exist or is not served here, `FailedPrecondition` for what was unloaded, and
-        whatever loading raises.
+        Raises `NotFound` for what does not exist or is not served here, `FailedPrecondition` for what was unloaded,
+        `LicenceRefused` for what `tenant` may not use, and whatever loading raises.
         """
         model = self.resolve(name, selector)
         if model is not None:
             return model
-        version = self._look_up(name, selector)
+        version = self.find(name, selector)
         with self._lock:
             if name in self._unloaded:
                 raise FailedPrecondition(
@@ -100,6 +100,7 @@ class Repository:
             known = version.number in self._snapshot.versions.get(name, {})
         if not known:
             self._read()
+        self.licences.check(version, tenant)
         loaded = self._loader.load(version)
         with self._lock:
             self._publish(name)
@@ -111,7 +112,7 @@ class Repository:
         Returns what is loaded then. Raises `NotFound` and whatever loading raises; a version that cannot load leaves
         the one before it in place.
         """
-        default = self._look_up(name, "")
+        default = self.find(name, "")
         with self._lock:
             self._unloaded.discard(name)
             self._dormant = {key for key in self._dormant if key[0] != name}
@@ -136,24 +137,25 @@ class Repository:
 
         Raises `NotFound` for what does not exist or is not served here. This server forgets it when it stops.
         """
-        self._look_up(name, "")
+        self.find(name, "")
         with self._lock:
             self._unloaded.add(name)
             self._asked = {key for key in self._asked if key[0] != name}
             self._publish(name)
         logger.info("unloaded %s", name)
 
-    def _look_up(self, name: str, selector: str) -> Version:
+    def find(self, name: str, selector: str = "") -> Version:
+        """The version that a name and selector mean, loaded or not; blocks. Raises `NotFound`."""
         reference = Reference.parse(f"{name}:{selector}" if selector else name)
         if self._names is not None and name not in self._names:
             raise NotFound(f"this server does not serve {name!r}; it serves {', '.join(sorted(self._names))}")
         return self.catalogue.version(reference)
 
-    def index(self) -> list[IndexRow]:
-        """Every model version of the catalogue with its state, by name, newest first. No I/O."""
+    def index(self, tenant: str = "") -> list[IndexRow]:
+        """Every model version of the catalogue with its state for a tenant, by name, newest first. No I/O."""
         with self._lock:
             versions = [v for numbers in self._snapshot.versions.values() for v in numbers.values()]
-            return [self._row(version) for version in versions]
+            return [self._row(version, tenant) for version in versions]
 
     def loaded(self) -> list[LoadedModel]:
         """What is loaded now."""
@@ -179,7 +181,7 @@ class Repository:
         """
         self.licences.check_policy()
         for name in sorted({*(self._names or ()), *self._pins}):
-            self._look_up(name, "")
+            self.find(name, "")
         self._thread.start()
 
     def wait(self, timeout: float | None = None) -> None:
@@ -251,6 +253,7 @@ class Repository:
         """Ask about every version that is known or loaded, and let the loaded ones know."""
         with self._lock:
             versions = [
+                *self._snapshot.backbones,
                 *(v for numbers in self._snapshot.versions.values() for v in numbers.values()),
                 *(m.version for numbers in self._loaded.values() for m in numbers.values()),
             ]
@@ -281,7 +284,7 @@ class Repository:
         return any(self._loader.may_retry(version) for version in wanted)
 
     # ------------------------------------------------------------------------------------------ tables
-    def _find(self, version: Version) -> LoadedModel | None:
+    def _at_hand(self, version: Version) -> LoadedModel | None:
         with self._lock:
             return self._loaded.get(version.name, {}).get(version.number)
 
@@ -329,9 +332,10 @@ class Repository:
                 self._loaded[name] = {n: m for n, m in self._loaded[name].items() if m.resident != key}
                 self._table[name] = {s: m for s, m in self._table[name].items() if m.resident != key}
             self._dormant |= {(model.name, model.number) for model in gone}
-        logger.info("evicted backbone %s with %d models", key.backbone[:19], len({m.number for m in gone}))
+        models = {(model.name, model.number) for model in gone}
+        logger.info("evicted backbone %s with %d models", key.backbone[:19], len(models))
 
-    def _row(self, version: Version) -> IndexRow:
+    def _row(self, version: Version, tenant: str) -> IndexRow:
         # Caller holds the lock.
         state: State = "READY"
         reason = ""
@@ -341,11 +345,9 @@ class Repository:
             state, reason = self._loader.state(version)
             if state != "LOADING" and (version.name, version.number) in self._dormant:
                 reason = "not resident for want of memory; the next request for it loads it"
-        if refused := self.licences.trouble(version):
+        if refused := self.licences.trouble(version, tenant):
             state, reason = "UNAVAILABLE", refused
-        ruling = self.licences.ruling(version)
-        said = (ruling.value, ruling.reason, ruling.proof_id) if ruling else ()
-        return IndexRow(version.name, version.number, state, reason, self._snapshot.aliases_of(version), *said)
+        return IndexRow(version.name, version.number, state, reason, self._snapshot.aliases_of(version))
 
     def __repr__(self) -> str:
         return f"Repository(ready={self.ready}, loaded={[str(m.version) for m in self.loaded()]})"

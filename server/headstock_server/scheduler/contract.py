@@ -44,6 +44,10 @@ class Backbone(Protocol):
     def token_ns(self) -> float:
         """Nanoseconds per token as profiled at load: the first guess of the lane's rate."""
 
+    @property
+    def measured(self) -> Sequence[tuple[int, int, float]]:
+        """Passes that were timed at load: rows, tokens of the longest row, nanoseconds."""
+
     def collate(self, rows: Sequence[Row]) -> Mapping[str, Array]:
         """Graph inputs of one pass, padded to the longest row."""
 

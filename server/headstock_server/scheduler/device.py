@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from collections import deque
 from collections.abc import Sequence
 
@@ -29,6 +30,7 @@ class Device:
         "_arriving",
         "_delay_ns",
         "_floor_ns",
+        "_gone",
         "_lanes",
         "_patience_ns",
         "abandoned",
@@ -51,6 +53,8 @@ class Device:
         """Taken out of the inbox; not empty only while `pick` queues them, or if it failed in doing so."""
         self._floor_ns = 0.0
         self._lanes: dict[LaneKey, Lane] = {}
+        # A deque because a finaliser may run inside any allocation, where taking a lock could deadlock.
+        self._gone: deque[LaneKey] = deque()
         self.picking = threading.Lock()
         self.wake = threading.Condition(lock)
         self.inbox: list[Ticket] = []
@@ -71,9 +75,20 @@ class Device:
 
     def lane(self, backbone: Backbone) -> Lane:
         """Where a backbone's rows wait, made when first asked for."""
-        # Any thread may ask: of two lanes made at once `setdefault` keeps one.
         lane = self._lanes.get(backbone.lane)
-        return lane or self._lanes.setdefault(backbone.lane, Lane(backbone, self._patience_ns))
+        if lane is None:
+            # Any thread may ask: of two lanes made at once `setdefault` keeps one.
+            lane = self._lanes.setdefault(backbone.lane, Lane(backbone, self._patience_ns))
+            weakref.finalize(backbone, self._gone.append, backbone.lane).atexit = False
+        return lane
+
+    def abandon(self, ticket: Ticket) -> None:
+        """A ticket's caller has gone. From any thread that does not hold the scheduler's lock."""
+        self.abandoned.append(ticket)
+        if self.idle:
+            # A runner may be waiting for company for a row that nobody wants any more.
+            with self.wake:
+                self.wake.notify()
 
     def pick(self, arrived: Sequence[Ticket], now: int, held: bool, company_until: int = 0) -> Picked:
         """Queue what arrived, then take the next pass of the most urgent lane; nothing while `held`.
@@ -93,6 +108,7 @@ class Device:
             lane = self._lanes.get(ticket.model.backbone.lane)
             if lane is not None:
                 lane.abandon(ticket)
+        self._forget()
         if held:
             return Picked()
         lanes = [lane for lane in list(self._lanes.values()) if lane.size]
@@ -107,6 +123,16 @@ class Device:
                 return picked
             ready_at = min(ready_at, picked.ready_at)
         return Picked(ready_at=ready_at)
+
+    def _forget(self) -> None:
+        """Let go of the lanes of backbones that were unloaded; whoever is loaded again gets a new one."""
+        for _ in range(len(self._gone)):
+            key = self._gone.popleft()
+            lane = self._lanes.get(key)
+            if lane is not None and lane.size:
+                self._gone.append(key)
+            else:
+                self._lanes.pop(key, None)
 
     def _order(self, lanes: list[Lane]) -> None:
         """The most urgent first, but lanes that have had much more than another one wait behind it."""

@@ -16,11 +16,19 @@ Ints = npt.NDArray[np.int64]
 Levels = npt.NDArray[np.float64]
 
 PRIORITY_WEIGHTS = {1: 8.0, 2: 4.0, 3: 2.0}
-"""A request of priority 1 counts as an eighth of its tokens; 0 (the default) and 4 or more count in full."""
+"""A request of priority 1 counts as an eighth of its tokens; 0, the default, counts in full, as does every other."""
 
 _LEAD = 0.25
 """A share may always be this part of a pass ahead of the one that has had least: with many shares in balance, rows
 are then chosen by length, which is what keeps padding low."""
+
+
+def level_of(priority: int) -> int:
+    """The level that a priority means: numbers without a weight of their own are all the default's, 0.
+
+    Shares are told apart by level, so that a caller gains nothing by inventing priorities.
+    """
+    return priority if priority in PRIORITY_WEIGHTS else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,18 +73,19 @@ class Standing:
 
 
 _REMEMBERED = 1024
-"""Shares that a lane keeps numbers for while nothing waits."""
+"""Shares that a lane keeps numbers for, beside those that wait: they stand where they stood when they come back."""
 
 
 class Shares:
     """The levels of one lane. Not thread-safe: the device's picking lock guards it."""
 
-    __slots__ = ("_charged", "_floor", "_index", "_served", "_standing", "_tenant", "_tenant_floor", "_tenant_served",
-                 "_tenants", "_weight")  # fmt: skip
+    __slots__ = ("_charged", "_floor", "_index", "_limit", "_served", "_standing", "_tenant", "_tenant_floor",
+                 "_tenant_served", "_tenants", "_weight")  # fmt: skip
 
     def __init__(self) -> None:
         self._standing: Standing | None = None
         self._charged = False
+        self._limit = _REMEMBERED
         self._index: dict[tuple[str, str, int], int] = {}
         self._tenants: dict[str, int] = {}
         self._tenant = np.empty(0, np.int64)
@@ -84,11 +93,36 @@ class Shares:
         self._tenant_served = self._floor = np.empty(0)
         self._tenant_floor = 0.0
 
+    def __len__(self) -> int:
+        """Shares that have a number."""
+        return len(self._index)
+
+    @property
+    def crowded(self) -> bool:
+        """True when it is time to `compact`."""
+        return len(self._index) > self._limit
+
     def place(self, tenant: str, model: str, priority: int) -> int:
-        """The share's number; stays the same until `rest`."""
-        key = tenant, model, priority
+        """The share's number; stays the same until `rest` or `compact`."""
+        key = tenant, model, level_of(priority)
         number = self._index.get(key)
         return self._new(key) if number is None else number
+
+    def compact(self, waiting: Ints) -> Ints:
+        """Forget the shares that have no row among `waiting`, a share's number for each row; returns the new numbers.
+
+        A lane that never empties would otherwise remember every name that it ever met.
+        """
+        numbers, renumbered = np.unique(waiting, return_inverse=True)
+        tenants, tenant = np.unique(self._tenant[numbers], return_inverse=True)
+        keys, names = list(self._index), list(self._tenants)
+        self._index = {keys[number]: i for i, number in enumerate(numbers.tolist())}
+        self._tenants = {names[number]: i for i, number in enumerate(tenants.tolist())}
+        self._tenant, self._weight, self._served = tenant, self._weight[numbers], self._served[numbers]
+        self._tenant_served, self._floor = self._tenant_served[tenants], self._floor[tenants]
+        self._limit = len(numbers) + _REMEMBERED
+        self._standing = None
+        return renumbered.astype(np.int64)
 
     def standing(self) -> Standing | None:
         """The levels now; a share that was away stands where the others are. None if there is only one share."""
@@ -116,7 +150,7 @@ class Shares:
 
     def rest(self) -> None:
         """Nothing waits: everyone starts afresh."""
-        if self._charged or len(self._index) > _REMEMBERED:
+        if self._charged or self.crowded:
             self.__init__()  # type: ignore[misc]  # a new life, same object
 
     def _new(self, key: tuple[str, str, int]) -> int:

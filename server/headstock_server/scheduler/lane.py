@@ -60,7 +60,7 @@ class Lane:
 
     def __init__(self, backbone: Backbone, patience_ns: int) -> None:
         self.key = backbone.lane
-        self.meter = PaceMeter(backbone.token_ns, backbone.budget.tokens)
+        self.meter = PaceMeter(backbone.token_ns, backbone.budget.tokens, backbone.measured)
         self.patience_ns = patience_ns
         self.size = 0
         self.served_ns = 0.0
@@ -79,6 +79,8 @@ class Lane:
         owner = self._next_owner
         self._next_owner += 1
         columns = self._columns
+        if self._shares.crowded:
+            columns[_SHARE, :start] = self._shares.compact(columns[_SHARE, :start])
         share = self._shares.place(ticket.tenant, ticket.model.name, ticket.priority)
         if count == 1:
             columns[:, start] = (ticket.rows[0].length, due, deadline, arrival, 0, owner, 0, share)

@@ -15,6 +15,9 @@ class SchedulerOptions:
     """Rows that may wait in all; more are refused with `Exhausted`."""
     queue_tokens: int = 262_144
     """Tokens that may wait in all; a single request that is larger is still taken when nothing waits."""
+    queue_seconds: float = 5.0
+    """Seconds of work that may wait in all, by what passes take now: it bounds the wait of callers without a deadline,
+    and how soon the server is itself again after a rush. A request that finds nothing waiting is always taken."""
     max_delay: float = 0.0
     """Seconds that a pass with room left may wait for company. 0 never waits."""
     patience: float = 1.0

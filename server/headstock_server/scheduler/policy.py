@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from headstock_server.scheduler.fairness import Levels, Standing
-from headstock_server.scheduler.pace import Pace
+from headstock_server.scheduler.pace import Pace, Times
 
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
@@ -114,22 +114,22 @@ def select(
     live: Ints | None = None
     gone = waiting.dead != 0
     late = waiting.deadline <= now
-    bears = None if pace is None else _bears(waiting, now, pace)
-    if bears is not None:
-        hopeless = bears < waiting.length
+    haste = None if pace is None else _haste(waiting, now, pace)
+    if haste is not None:
+        hopeless = haste.left < haste.pace.alone(waiting.length)
         if not (hopeless | late | gone).all():
             # It would be late even alone, and others can still be in time.
             late |= hopeless
-        bears[hopeless] = NEVER
+        haste.left[hopeless] = np.inf
     if gone.any() or late.any():
         dead = np.flatnonzero(gone)
         expired = np.flatnonzero(late & ~gone)
         live = np.flatnonzero(~(gone | late))
         waiting = Waiting(*(getattr(waiting, name)[live] for name in Waiting.__slots__))
-        bears = None if bears is None else bears[live]
+        haste = None if haste is None else _Haste(haste.left[live], haste.pace)
     if len(waiting.length) == 0:
         return Selection(_NONE, expired, dead)
-    rows, reason = _rows(waiting, budget, standing, bears)
+    rows, reason = _rows(waiting, budget, standing, haste)
     if reason is Reason.ALL and (max_delay or company_until) and _has_room(waiting.length, budget):
         # Everything that waits fits into one pass: only then can waiting improve it.
         ready_at = _ready_at(waiting, max_delay, pace, company_until)
@@ -153,35 +153,44 @@ def _lone(
     return Selection(_FIRST, _NONE, _NONE, reason=Reason.ALL)
 
 
-def _bears(waiting: Waiting, now: int, pace: Pace) -> Ints | None:
-    """Per row the padded tokens of the largest pass that still meets its deadline; None if no row has one."""
+@dataclass(frozen=True, slots=True)
+class _Haste:
+    """What deadlines leave: per row the nanoseconds that a pass with it may take, and how long passes take."""
+
+    left: Times
+    """Infinite for rows without a deadline, and for those that are late in any case."""
+    pace: Pace
+
+
+def _haste(waiting: Waiting, now: int, pace: Pace) -> _Haste | None:
+    """None if no row has a deadline."""
     if int(waiting.deadline.min()) == NEVER:
         return None
-    bears = np.full(len(waiting.length), NEVER)
+    left = np.full(len(waiting.length), np.inf)
     bound = np.flatnonzero(waiting.deadline != NEVER)
-    time = waiting.deadline[bound] - now - pace.fixed_ns - pace.spread_ns
-    bears[bound] = np.clip(time / pace.token_ns, 0, 1 << 62)
-    return bears
+    left[bound] = waiting.deadline[bound] - now - pace.spread_ns
+    return _Haste(left, pace)
 
 
-def _rows(waiting: Waiting, budget: Budget, standing: Standing | None, bears: Ints | None) -> tuple[Ints, Reason]:
+def _rows(waiting: Waiting, budget: Budget, standing: Standing | None, haste: _Haste | None) -> tuple[Ints, Reason]:
     length = waiting.length
     if len(length) == 1:
         return _FIRST, Reason.ALL
-    everything = _everything(length, waiting.due, budget, bears)
+    everything = _everything(length, waiting.due, budget, haste)
     if everything is not None:
         return everything, Reason.ALL
-    return _fill(waiting, budget, standing, bears)
+    return _fill(waiting, budget, standing, haste)
 
 
-def _everything(length: Ints, due: Ints, budget: Budget, bears: Ints | None) -> Ints | None:
+def _everything(length: Ints, due: Ints, budget: Budget, haste: _Haste | None) -> Ints | None:
     """All rows, the one that is due first in front, if they fit into one pass; else None."""
-    padded = len(length) * int(length.max())
+    longest = int(length.max())
+    padded = len(length) * longest
     if padded > budget.tokens or len(length) > budget.rows:
         return None
     if padded - int(length.sum()) > budget.waste * padded:
         return None
-    if bears is not None and padded > int(bears.min()):
+    if haste is not None and haste.pace.of(len(length), longest) > haste.left.min():
         return None
     rows = np.arange(len(length))
     seed = int(due.argmin())
@@ -189,14 +198,14 @@ def _everything(length: Ints, due: Ints, budget: Budget, bears: Ints | None) -> 
     return rows
 
 
-def _fill(waiting: Waiting, budget: Budget, standing: Standing | None, bears: Ints | None) -> tuple[Ints, Reason]:
+def _fill(waiting: Waiting, budget: Budget, standing: Standing | None, haste: _Haste | None) -> tuple[Ints, Reason]:
     """A seed and the rows nearest to it in length that keep all bounds; ties go to the row that is due first."""
     length, due, share = waiting.length, waiting.due, waiting.share
     fair = standing if standing is not None and int(share.min()) != int(share.max()) else None
     seed = int(due.argmin()) if fair is None else fair.first(share, length, due)
     if budget.rows == 1:
         return np.array([seed], np.int64), Reason.FULL
-    growing = _Growing(budget, seed, length, bears)
+    growing = _Growing(budget, seed, length, haste)
     by_due = due.argsort(kind="stable")
     by_due = by_due[by_due != seed]
     if fair is None:
@@ -237,7 +246,9 @@ def _within(order: Ints, length: Ints, share: Ints, standing: Standing, seed: in
 
 def _counted(group: Ints, length: Ints, allowed: Levels) -> Bools:
     """Which rows start before the rows of their group have reached what is allowed to the group."""
-    by_group = group.astype(np.uint16).argsort(kind="stable")
+    # As in `_nearest`; a larger number must not become another one.
+    short = group.astype(np.uint16) if len(allowed) <= 0xFFFF else group
+    by_group = short.argsort(kind="stable")
     groups, lengths = group[by_group], length[by_group]
     before = np.cumsum(lengths) - lengths
     starts = np.flatnonzero(np.diff(groups, prepend=-1))
@@ -250,23 +261,24 @@ def _counted(group: Ints, length: Ints, allowed: Levels) -> Bools:
 class _Growing:
     """A pass while rows join it."""
 
-    __slots__ = ("bears", "budget", "chosen", "hurried", "length", "limit", "longest", "total")
+    __slots__ = ("budget", "chosen", "haste", "hurried", "length", "limit", "longest", "total")
 
-    def __init__(self, budget: Budget, seed: int, length: Ints, bears: Ints | None) -> None:
+    def __init__(self, budget: Budget, seed: int, length: Ints, haste: _Haste | None) -> None:
         self.budget = budget
         self.length = length
-        self.bears = bears
+        self.haste = haste
         self.chosen = [seed]
         self.longest = self.total = int(length[seed])
-        self.limit = NEVER if bears is None else int(bears[seed])
-        """Padded tokens that the most urgent row in it can bear."""
+        self.limit = np.inf if haste is None else float(haste.left[seed])
+        """Nanoseconds that the most urgent row in it can bear."""
         self.hurried = False
         """True if a row stayed outside because of a deadline."""
 
     def join(self, order: Ints) -> None:
         """Let rows in, in that order, which is by distance from the seed, while the bounds hold."""
         budget, chosen, longest, total = self.budget, self.chosen, self.longest, self.total
-        bears = None if self.bears is None else self.bears[order].tolist()
+        haste = self.haste
+        left = None if haste is None else haste.left[order].tolist()
         count = len(chosen)
         shorter = longer = True
         for i, (candidate, size) in enumerate(zip(order.tolist(), self.length[order].tolist(), strict=True)):
@@ -276,12 +288,13 @@ class _Growing:
                 continue
             padded = (count + 1) * max(longest, size)
             if padded <= budget.tokens and padded - total - size <= budget.waste * padded:
-                if bears is not None:
-                    if padded > self.limit or padded > bears[i]:
+                if haste is not None and left is not None:
+                    limit = min(self.limit, left[i])
+                    if haste.pace.of(count + 1, max(longest, size)) > limit:
                         # It would make one of them late; another row may be shorter, or in less of a hurry.
                         self.hurried = True
                         continue
-                    self.limit = min(self.limit, bears[i])
+                    self.limit = limit
                 chosen.append(candidate)
                 count, total, longest = count + 1, total + size, max(longest, size)
             elif size > longest:
@@ -308,8 +321,8 @@ def _ready_at(waiting: Waiting, max_delay: int, pace: Pace | None, company_until
     first = int(waiting.deadline.min())
     if pace is None or first == NEVER:
         return ready_at
-    padded = len(waiting.length) * int(waiting.length.max())
-    return min(ready_at, first - int(pace.time(padded) + pace.spread_ns))
+    together = pace.of(len(waiting.length), int(waiting.length.max()))
+    return min(ready_at, first - int(together + pace.spread_ns))
 
 
 def _has_room(length: Ints, budget: Budget) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from headstock.errors import DeadlineExceeded
 from headstock_server.scheduler.contract import LaneKey
 from headstock_server.scheduler.pace import Pace
@@ -10,9 +12,11 @@ from headstock_server.scheduler.ticket import Ticket
 _BUCKET = 25
 """Deadlines are told apart by 2**25 ns, 34 ms."""
 
+Share = tuple[LaneKey, str, str, int]
+
 
 class Promises:
-    """Tokens that still wait under a deadline, by share and deadline. The scheduler's lock guards it.
+    """Work that still waits under a deadline, by share and deadline. The scheduler's lock guards it.
 
     Inside a share the earliest deadline goes first, so all that is due before a new request runs before it. Whatever
     other shares wait for comes on top; it is left out, so that only the impossible is refused.
@@ -21,12 +25,17 @@ class Promises:
     __slots__ = ("_entries", "_shares")
 
     def __init__(self) -> None:
-        self._shares: dict[tuple[LaneKey, str, str, int], dict[int, int]] = {}
+        self._shares: dict[Share, dict[int, _Work]] = {}
         self._entries: dict[Ticket, _Entry] = {}
 
     def __len__(self) -> int:
         """Tickets that wait under a deadline."""
         return len(self._entries)
+
+    @property
+    def shares(self) -> int:
+        """Shares that have promised something."""
+        return len(self._shares)
 
     def admit(self, ticket: Ticket, tokens: int, pace: Pace, now: int, runners: int = 1) -> None:
         """Take note of a ticket's deadline; `now` is in monotonic nanoseconds.
@@ -37,39 +46,41 @@ class Promises:
             return
         deadline = int(ticket.deadline * 1e9)
         bucket = deadline >> _BUCKET
-        share = self._share(ticket)
-        ahead = sum([waiting for due, waiting in share.items() if due < bucket]) if share else 0
+        key = _share_of(ticket)
+        share = self._shares.get(key, {})
+        # Large requests have few lengths, and callers wait for the lock.
+        lengths = Counter([row.length for row in ticket.rows])
+        token_ns = sum([count * length * pace.token(length) for length, count in lengths.items()]) / tokens
+        before = [work for due, work in share.items() if due < bucket] if share else []
         # With nothing ahead it is tried even against the estimate, which could not correct itself otherwise.
-        if ahead:
-            need = pace.fixed_ns + (ahead + tokens) * pace.token_ns / runners
+        if before:
+            ahead, ahead_ns = sum([work.tokens for work in before]), sum([work.ns for work in before])
+            need = pace.fixed_ns + (ahead_ns + tokens * token_ns) / runners
             if now + need > deadline:
                 raise DeadlineExceeded(
                     f"the answer is wanted in {(deadline - now) / 1e9:.3f} s, but the {ahead} tokens that wait before "
                     f"it and its own {tokens} take about {need / 1e9:.3f} s; the request was not queued",
                     fix="send it with more time, or fewer rows at once",
                 )
-        share[bucket] = share.get(bucket, 0) + tokens
-        self._entries[ticket] = _Entry(share, bucket, tokens)
+        self._shares.setdefault(key, share).setdefault(bucket, _Work()).add(tokens, token_ns)
+        self._entries[ticket] = _Entry(key, bucket, tokens, token_ns)
 
-    def returned(self, ticket: Ticket, tokens: int) -> None:
+    def returned(self, ticket: Ticket, tokens: int, pace: Pace) -> None:
         """A row of that many tokens waits again, for its next step."""
         if ticket.deadline is None:
             return
         entry = self._entries.get(ticket)
         if entry is None:
             bucket = int(ticket.deadline * 1e9) >> _BUCKET
-            entry = self._entries[ticket] = _Entry(self._share(ticket), bucket, 0)
-        entry.take(-tokens)
-
-    def _share(self, ticket: Ticket) -> dict[int, int]:
-        model = ticket.model
-        return self._shares.setdefault((model.backbone.lane, ticket.tenant, model.name, ticket.priority), {})
+            entry = self._entries[ticket] = _Entry(_share_of(ticket), bucket, 0, pace.token(tokens))
+        entry.left += tokens
+        self._shares.setdefault(entry.share, {}).setdefault(entry.bucket, _Work()).add(tokens, entry.token_ns)
 
     def started(self, ticket: Ticket, tokens: int) -> None:
         """That many tokens of a ticket wait no longer."""
         entry = self._entries.get(ticket)
         if entry is not None:
-            entry.take(tokens)
+            self._take(entry, tokens)
             if not entry.left:
                 del self._entries[ticket]
 
@@ -77,23 +88,45 @@ class Promises:
         """The ticket has its result."""
         entry = self._entries.pop(ticket, None)
         if entry is not None:
-            entry.take(entry.left)
+            self._take(entry, entry.left)
+
+    def _take(self, entry: _Entry, tokens: int) -> None:
+        entry.left -= tokens
+        share = self._shares[entry.share]
+        work = share[entry.bucket]
+        work.add(-tokens, entry.token_ns)
+        if not work.tokens:
+            del share[entry.bucket]
+            if not share:
+                del self._shares[entry.share]
+
+
+def _share_of(ticket: Ticket) -> Share:
+    model = ticket.model
+    return model.backbone.lane, ticket.tenant, model.name, ticket.priority
+
+
+class _Work:
+    """What waits under one deadline."""
+
+    __slots__ = ("ns", "tokens")
+
+    def __init__(self) -> None:
+        self.tokens = 0
+        self.ns = 0.0
+
+    def add(self, tokens: int, token_ns: float) -> None:
+        self.tokens += tokens
+        self.ns += tokens * token_ns
 
 
 class _Entry:
     """What one ticket still waits for."""
 
-    __slots__ = ("bucket", "left", "share")
+    __slots__ = ("bucket", "left", "share", "token_ns")
 
-    def __init__(self, share: dict[int, int], bucket: int, left: int) -> None:
+    def __init__(self, share: Share, bucket: int, left: int, token_ns: float) -> None:
         self.share = share
         self.bucket = bucket
         self.left = left
-
-    def take(self, tokens: int) -> None:
-        self.left -= tokens
-        waiting = self.share.get(self.bucket, 0) - tokens
-        if waiting:
-            self.share[self.bucket] = waiting
-        else:
-            del self.share[self.bucket]
+        self.token_ns = token_ns

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections import Counter, defaultdict, deque
+from collections import Counter, OrderedDict, defaultdict, deque
+from collections.abc import Iterable
 
 from headstock.errors import HeadstockError
-from headstock_server.scheduler.contract import LaneKey
+from headstock_server.scheduler.contract import Backbone, LaneKey
 from headstock_server.scheduler.execution import Executed
 from headstock_server.scheduler.lane import Pass
 from headstock_server.scheduler.statistics import (
@@ -20,6 +21,13 @@ from headstock_server.scheduler.ticket import Ticket
 
 _RECENT = 256
 """Passes that are remembered."""
+_SETTLED = 10
+"""Passes whose mean a lane's rate is."""
+_CLIP = 2.0
+"""A pass that took longer than this times what the rate says counts as that much."""
+_LANES = 1024
+"""Lanes whose counters are kept; of more, those that were asked for longest ago are dropped while nothing waits in
+them."""
 
 
 class _Batches(defaultdict[int, list[int]]):
@@ -48,17 +56,22 @@ class LaneCounters:
         "padded",
         "passes",
         "queued",
+        "queued_tokens",
         "real",
         "reused",
         "rows",
+        "timed",
         "token_ns",
+        "waiting_ns",
     )
 
-    def __init__(self, token_ns: float) -> None:
-        self.passes = self.rows = self.mixed = self.real = self.padded = self.failed_passes = self.queued = (
-            self.reused
-        ) = 0
+    def __init__(self, token_ns: float, *, known: bool) -> None:
+        self.passes = self.rows = self.mixed = self.real = self.padded = self.failed_passes = self.queued = 0
+        self.reused = self.queued_tokens = 0
+        self.waiting_ns = 0.0
         self.token_ns = token_ns
+        self.timed = _SETTLED if known else 0
+        """Passes behind the rate; 0 while it is only assumed: then nobody is turned away by it."""
         self.batches = _Batches()
 
     def record(self, rows: int, real: int, padded: int, mixed: bool, input_ns: int, infer_ns: int) -> None:
@@ -68,8 +81,12 @@ class LaneCounters:
         self.real += real
         self.padded += padded
         self.mixed += mixed
-        # A slow moving average: the rate decides how long a refused caller is told to wait.
-        self.token_ns += 0.1 * ((input_ns + infer_ns) / padded - self.token_ns)
+        # The rate decides who is refused and how long he is told to wait: it moves slowly, and one stall counts little.
+        taken = (input_ns + infer_ns) / padded
+        if self.timed:
+            taken = min(taken, _CLIP * self.token_ns)
+        self.timed = min(self.timed + 1, _SETTLED)
+        self.token_ns += (taken - self.token_ns) / self.timed
         self.batches.add(rows, input_ns, infer_ns)
 
     def snapshot(self) -> BackboneStatistics:
@@ -127,24 +144,45 @@ class ModelCounters:
 class Recorder:
     """All counters of a scheduler. Callers hold the scheduler's lock."""
 
-    __slots__ = ("_lanes", "_models", "recent")
+    __slots__ = ("_lanes", "_models", "recent", "waiting_ns")
 
     def __init__(self) -> None:
         self.recent: deque[PassRecord] = deque(maxlen=_RECENT)
         """The latest passes, oldest first."""
-        self._lanes: dict[LaneKey, LaneCounters] = {}
+        self.waiting_ns = 0.0
+        """How long what waits would take one runner, by the lanes' latest rates."""
+        self._lanes: OrderedDict[LaneKey, LaneCounters] = OrderedDict()
         self._models: dict[ModelKey, ModelCounters] = {}
 
-    def lane(self, key: LaneKey, token_ns: float) -> LaneCounters:
-        """The lane's counters, made on first use with the profiled rate."""
+    def lane(self, backbone: Backbone) -> LaneCounters:
+        """The counters of a backbone's lane, made on first use with the profiled rate."""
+        key = backbone.lane
         counters = self._lanes.get(key)
         if counters is None:
-            counters = self._lanes[key] = LaneCounters(token_ns)
+            counters = self._lanes[key] = LaneCounters(backbone.token_ns, known=bool(backbone.measured))
+            if len(self._lanes) > _LANES:
+                idle = [k for k, c in self._lanes.items() if not c.queued and k != key]
+                for old in idle[: _LANES // 2]:
+                    del self._lanes[old]
+        self._lanes.move_to_end(key)
         return counters
 
-    def left(self, key: LaneKey, rows: int) -> None:
+    def queued(self, counters: LaneCounters, rows: int, tokens: int) -> None:
+        """Rows joined a lane's queue, or left it if the numbers are negative."""
+        counters.queued += rows
+        counters.queued_tokens += tokens
+        self.waiting_ns -= counters.waiting_ns
+        counters.waiting_ns = counters.queued_tokens * counters.token_ns if counters.timed else 0.0
+        self.waiting_ns += counters.waiting_ns
+
+    def left(self, key: LaneKey, rows: int, tokens: int) -> None:
         """Rows left a lane's queue."""
-        self._lanes[key].queued -= rows
+        self.queued(self._lanes[key], -rows, -tokens)
+
+    def forget(self, models: Iterable[ModelKey]) -> None:
+        """Drop the counters of these versions."""
+        for key in models:
+            self._models.pop(key, None)
 
     def ran(self, work: Pass, executed: Executed) -> PassRecord:
         """A pass ended; each ticket in it is charged with the whole of its time."""
@@ -166,6 +204,7 @@ class Recorder:
             timings.batch_rows = max(timings.batch_rows, rows)
         record = PassRecord(
             lane=work.lane,
+            tenants=Counter(ticket.tenant for ticket in work.tickets),
             at_ns=work.at_ns,
             reason=work.reason,
             models=models,

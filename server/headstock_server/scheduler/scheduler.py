@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from headstock.errors import DeadlineExceeded, Exhausted, HeadstockError, InvalidInput, Unavailable
 from headstock.preprocess import Row
@@ -15,8 +15,8 @@ from headstock_server.scheduler.heads import Again
 from headstock_server.scheduler.lane import Pass
 from headstock_server.scheduler.options import SchedulerOptions
 from headstock_server.scheduler.policy import NEVER
-from headstock_server.scheduler.recorder import LaneCounters, Recorder
-from headstock_server.scheduler.statistics import PassRecord, SchedulerStatistics
+from headstock_server.scheduler.recorder import Recorder
+from headstock_server.scheduler.statistics import ModelKey, PassRecord, SchedulerStatistics
 from headstock_server.scheduler.ticket import Ticket
 
 logger = logging.getLogger(__name__)
@@ -64,12 +64,10 @@ class Scheduler:
         with self._lock:
             if self._draining:
                 raise Unavailable("the server is draining and takes no new requests")
-            counters = self._recorder.lane(backbone.lane, backbone.token_ns)
-            if self._rows and (
-                self._rows + count > self.options.queue_rows or self._tokens + tokens > self.options.queue_tokens
-            ):
+            counters = self._recorder.lane(backbone)
+            if self._is_full(count, tokens):
                 self._refused += 1
-                raise self._full(counters)
+                raise self._full()
             device = self._devices.get(backbone.lane.device) or self._start(backbone.lane.device)
             if ticket.deadline is not None:
                 pace = device.lane(backbone).meter.pace
@@ -77,13 +75,24 @@ class Scheduler:
             self._rows += count
             self._tokens += tokens
             self._open += 1
-            counters.queued += count
-            ticket.queued(device.abandoned.append)
+            self._recorder.queued(counters, count, tokens)
+            ticket.queued(device.abandon)
             device.inbox.append(ticket)
             device.company.asked(now)
             if wake and device.idle:
                 device.wake.notify()
             return device.company.complete
+
+    def check_room(self, rows: int, making: int = 0) -> None:
+        """Raise `Exhausted` if a request of so many rows would be refused however short they are.
+
+        Cheaper than making the rows first. `making` rows of other requests are on their way and count as waiting.
+        """
+        # Without the lock: a number that is a moment old lets a request through that `submit` refuses.
+        if self._is_full(making + rows, making + rows, others=making):
+            with self._lock:
+                self._refused += 1
+                raise self._full()
 
     def wake(self) -> None:
         """Let idle runners look at what was queued."""
@@ -118,6 +127,11 @@ class Scheduler:
             thread.join()
         left = [t for d in self._devices.values() for t in d.waiting()]
         self._settle(left, lambda _: Unavailable("the server stopped before this request ran"))
+
+    def forget(self, models: Collection[ModelKey]) -> None:
+        """Drop the counters of versions that are not loaded any more."""
+        with self._lock:
+            self._recorder.forget(models)
 
     def statistics(self) -> SchedulerStatistics:
         """A snapshot of the counters."""
@@ -184,7 +198,7 @@ class Scheduler:
                 self._rows -= picked.rows
                 self._tokens -= picked.tokens
                 if picked.lane is not None:
-                    self._recorder.left(picked.lane, picked.rows)
+                    self._recorder.left(picked.lane, picked.rows, picked.tokens)
                 if picked.work is not None:
                     for ticket, row in zip(picked.work.tickets, picked.work.rows, strict=True):
                         ticket.timings.started_ns = ticket.timings.started_ns or now
@@ -206,8 +220,9 @@ class Scheduler:
         with self._lock:
             record = self._recorder.ran(work, executed)
             if not executed.reran:
+                longest = max([row.length for row in work.rows])
                 meter = device.lane(work.backbone).meter
-                meter.observe(executed.padded_tokens, executed.input_ns + executed.infer_ns)
+                meter.observe(executed.padded_tokens // longest, longest, executed.input_ns + executed.infer_ns)
             for ticket, index, due, value in zip(work.tickets, work.indices, work.dues, executed.values, strict=True):
                 if ticket.result is not None:
                     continue
@@ -230,8 +245,8 @@ class Scheduler:
         ticket.rows[index] = row
         self._rows += 1
         self._tokens += row.length
-        self._recorder.left(ticket.model.backbone.lane, -1)
-        device.promises.returned(ticket, row.length)
+        self._recorder.left(ticket.model.backbone.lane, -1, -row.length)
+        device.promises.returned(ticket, row.length, device.lane(ticket.model.backbone).meter.pace)
         device.returning.append((ticket, index, due))
         if device.idle:
             device.wake.notify()
@@ -273,11 +288,21 @@ class Scheduler:
             if self._open == 0 and self._draining:
                 self._quiet.notify_all()
 
-    def _full(self, counters: LaneCounters) -> Exhausted:
-        wait = min(max(self._tokens * counters.token_ns / 1e9, 0.01), 60.0)
+    def _is_full(self, rows: int, tokens: int, others: int = 0) -> bool:
+        """True if so many more would be too many; never if nothing waits and no `others` are on their way."""
+        options = self.options
+        return (self._rows + others > 0) and (
+            self._rows + rows > options.queue_rows
+            or self._tokens + tokens > options.queue_tokens
+            or self._recorder.waiting_ns > options.queue_seconds * 1e9 * options.runners
+        )
+
+    def _full(self) -> Exhausted:
+        options, seconds = self.options, self._recorder.waiting_ns / 1e9 / self.options.runners
+        wait = min(max(seconds, 0.01), 60.0)
         return Exhausted(
-            f"the queue is full: {self._rows} rows ({self._tokens} tokens) wait, at most {self.options.queue_rows} "
-            f"rows and {self.options.queue_tokens} tokens may",
+            f"the queue is full: {self._rows} rows ({self._tokens} tokens, some {seconds:.2f} s of work) wait; at most "
+            f"{options.queue_rows} rows, {options.queue_tokens} tokens and {options.queue_seconds:g} s of work may",
             fix=f"send it again in {wait:.2f} s, or fewer rows at once",
             retry_after=wait,
         )

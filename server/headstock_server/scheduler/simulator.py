@@ -13,7 +13,7 @@ import numpy as np
 
 from headstock.errors import DeadlineExceeded, HeadstockError
 from headstock.preprocess import Row
-from headstock_server.scheduler.contract import Array, Floats, LaneKey, Slots
+from headstock_server.scheduler.contract import Array, Floats, HeadGroup, LaneKey, Slots
 from headstock_server.scheduler.device import Device
 from headstock_server.scheduler.execution import execute
 from headstock_server.scheduler.heads import Again
@@ -51,10 +51,12 @@ class Service:
     fixed_ns: int = 0
     token_ns: int = 1000
     """Per token of the padded pass."""
+    pair_ns: float = 0.0
+    """Per pair of tokens of a row: what attention costs."""
 
-    def __call__(self, padded: int) -> int:
-        """Nanoseconds of a pass of that many padded tokens."""
-        return self.fixed_ns + self.token_ns * padded
+    def __call__(self, padded: int, longest: int = 0) -> int:
+        """Nanoseconds of a pass of that many padded tokens, whose rows are `longest` long."""
+        return self.fixed_ns + self.token_ns * padded + int(self.pair_ns * padded * longest)
 
 
 @dataclass(eq=False)
@@ -64,6 +66,7 @@ class SimulatedBackbone:
     lane: LaneKey
     budget: Budget
     token_ns: float
+    measured: Sequence[tuple[int, int, float]] = ()
 
     def collate(self, rows: Sequence[Row]) -> Mapping[str, Array]:
         """The rows' numbers."""
@@ -96,10 +99,12 @@ class _Same:
 
 
 @dataclass(eq=False)
-class _Model:
+class SimulatedModel:
+    """A model whose head answers what its backbone does."""
+
     name: str
     backbone: SimulatedBackbone
-    group: _Same
+    group: HeadGroup = field(default_factory=_Same)
     slot: int = 0
     number: int = 1
 
@@ -155,17 +160,20 @@ class Simulator:
     def __init__(
         self,
         budgets: Sequence[Budget] = (Budget(128),),
-        service: Callable[[int], int] = Service(),
+        service: Service = Service(),
         options: SchedulerOptions | None = None,
+        measured: Sequence[tuple[int, int, float]] = (),
     ) -> None:
-        """One backbone per budget; a pass of n padded tokens takes `service(n)` nanoseconds."""
+        """One backbone per budget; a pass takes what `service` says, and `measured` is what the profile knows of it."""
         self.options = options or SchedulerOptions()
         self._service = service
         self._backbones = [
-            SimulatedBackbone(LaneKey(f"sha256:{i}", "fp32", "cpu"), budget, (service(128) - service(0)) / 128)
+            SimulatedBackbone(
+                LaneKey(f"sha256:{i}", "fp32", "cpu"), budget, (service(128) - service(0)) / 128, measured
+            )
             for i, budget in enumerate(budgets)
         ]
-        self._models: dict[tuple[str, int], _Model] = {}
+        self._models: dict[tuple[str, int], SimulatedModel] = {}
         self._group = _Same()
         self._device = Device(threading.Lock(), self.options)
         self._inbox: list[Ticket] = []
@@ -220,7 +228,7 @@ class Simulator:
     def _ticket(self, arrival: Arrival, number: int) -> Ticket:
         key = arrival.model, arrival.backbone
         if key not in self._models:
-            self._models[key] = _Model(arrival.model, self._backbones[arrival.backbone], self._group)
+            self._models[key] = SimulatedModel(arrival.model, self._backbones[arrival.backbone], self._group)
         left = np.array(arrival.steps)
         rows = [
             Row({"x": np.array(number + i, np.float32), "left": left}, length)
@@ -249,23 +257,24 @@ class Simulator:
     def _start(self, work: Pass, now: int) -> None:
         lengths = [row.length for row in work.rows]
         padded = len(lengths) * max(lengths)
-        end = now + self._service(padded)
+        end = now + self._service(padded, max(lengths))
         for ticket, row in zip(work.tickets, work.rows, strict=True):
             self._device.promises.started(ticket, row.length)
         self._free -= 1
         self.result.passes.append(SimulatedPass(now, end, work, padded, sum(lengths)))
-        self._at(end, lambda at: self._finish(work, padded, at))
+        self._at(end, lambda at: self._finish(work, at, end - now))
 
-    def _finish(self, work: Pass, padded: int, now: int) -> None:
+    def _finish(self, work: Pass, now: int, taken: int) -> None:
         self._free += 1
-        self._device.lane(work.backbone).meter.observe(padded, self._service(padded))
+        self._device.lane(work.backbone).meter.observe(len(work.rows), max(row.length for row in work.rows), taken)
         for ticket, index, due, value in zip(work.tickets, work.indices, work.dues, execute(work).values, strict=True):
             if ticket.result is not None:
                 continue
             if isinstance(value, Again):
                 ticket.rows[index] = value.row
                 self._waiting += 1
-                self._device.promises.returned(ticket, value.row.length)
+                pace = self._device.lane(work.backbone).meter.pace
+                self._device.promises.returned(ticket, value.row.length, pace)
                 self._device.returning.append((ticket, index, due))
             elif isinstance(value, HeadstockError):
                 self._close(ticket, now, value)

@@ -79,6 +79,8 @@ class PassRecord(NamedTuple):
     """One pass that ran, and why it was what it was."""
 
     lane: LaneKey
+    tenants: Mapping[str, int]
+    """Its rows by tenant; "" stands for all callers whose name does not count."""
     at_ns: int
     """When it was chosen, monotonic nanoseconds."""
     reason: Reason | None

@@ -12,6 +12,10 @@ import numpy.typing as npt
 from headstock.errors import HeadstockError
 from headstock.preprocess import Row
 from headstock_server.scheduler.contract import Model
+from headstock_server.scheduler.fairness import level_of
+
+_ENDLESS = float(1 << 33)
+"""Deadlines later than this many monotonic seconds, some 270 years, are none: in nanoseconds they fit no integer."""
 
 Floats = npt.NDArray[np.float32]
 Outputs: TypeAlias = Floats | list[Floats]
@@ -64,14 +68,14 @@ class Ticket:
     ) -> None:
         self.model = model
         self.rows = rows
-        self.deadline = deadline
+        self.deadline = None if deadline is None or deadline > _ENDLESS else deadline
         """`time.monotonic()` seconds after which nobody wants the answer."""
         self.context = context
         """The caller's own, e.g. a future; the scheduler does not look at it."""
         self.tenant = tenant
         """Who asks; tenants take turns."""
-        self.priority = priority
-        """1 is the highest, larger numbers are lower, 0 is the default and lowest."""
+        self.priority = level_of(priority)
+        """1 is the highest, then 2 and 3; 0 is the default, and what every other number means."""
         self.result: Outputs | HeadstockError | None = None
         """Raw head outputs of all rows, or why there are none; None until delivered."""
         self.timings = Timings()
@@ -97,11 +101,9 @@ class Ticket:
             self._on_cancel(self)
 
     def queued(self, on_cancel: Callable[[Ticket], None]) -> None:
-        """The scheduler took it; `on_cancel` is told when the caller goes."""
+        """The scheduler took it; `on_cancel` is told when the caller goes from now on."""
         self.timings.submitted_ns = time.monotonic_ns()
         self._on_cancel = on_cancel
-        if self._cancelled:
-            on_cancel(self)
 
     def answer(self, row: int, values: Outputs) -> bool:
         """Store one row's outputs, [1, ...] or a list of one array; True when it was the last one missing."""

@@ -11,6 +11,7 @@ from google.protobuf.message import DecodeError, Message
 from headstock.errors import InvalidInput, Unsupported
 from headstock_server.dataplane.limits import LimitExceeded
 from headstock_server.transport.status import failure_of
+from headstock_server.transport.tenant import tenant_of
 
 # Quoted: these types take parameters in their stubs only.
 Context: TypeAlias = "grpc.aio.ServicerContext[bytes, bytes]"
@@ -33,6 +34,21 @@ def unary(parse: Callable[[bytes], Request], answer: Callable[[Request], Awaitab
     async def handle(data: bytes, context: Context) -> bytes:
         try:
             return (await answer(parsed(parse, data))).SerializeToString()
+        except Exception as error:
+            await refuse(context, error)
+
+    return grpc.unary_unary_rpc_method_handler(handle)
+
+
+def unary_for_tenant(
+    parse: Callable[[bytes], Request], answer: Callable[[Request, str], Awaitable[Message]]
+) -> Handler:
+    """The same where the answer depends on the tenant that the caller names; empty if it names none."""
+
+    async def handle(data: bytes, context: Context) -> bytes:
+        try:
+            tenant = tenant_of(context.invocation_metadata())
+            return (await answer(parsed(parse, data), tenant)).SerializeToString()
         except Exception as error:
             await refuse(context, error)
 

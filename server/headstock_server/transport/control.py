@@ -28,6 +28,11 @@ class ControlHandlers:
         self._zoo = zoo
         self._log = log
 
+    @property
+    def allowed(self) -> bool:
+        """True if callers may change things."""
+        return self._zoo.allowed
+
     def handlers(self) -> dict[str, Handler]:
         """Every RPC of this kind by name."""
         return {

@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 
-from headstock.digest import short
 from headstock.oip import open_inference_grpc_pb2 as pb
 from headstock.records import TensorSpec
 from headstock_server.dataplane.limits import Limits
-from headstock_server.dataplane.metadata import PLATFORM, ModelDescription
+from headstock_server.dataplane.metadata import PLATFORM, ModelDescription, licence_parameters
 from headstock_server.dataplane.statistics import BackboneReport, ModelReport
 from headstock_server.scheduler import BatchStatistics
 
@@ -19,6 +18,7 @@ _EXTENSIONS = (
     "binary_tensor_data",
     "parameters",
     "statistics",
+    "schedule_policy",
 )
 _FOR_OPERATORS = ("model_repository", "logging")
 
@@ -33,18 +33,19 @@ def extensions(*, admin: bool, trace: bool) -> tuple[str, ...]:
 
 
 def metadata(description: ModelDescription) -> pb.ModelMetadataResponse:
-    """Inputs (the raw one, then its alternatives), outputs, versions."""
+    """Inputs (the raw one, then its alternatives), outputs, versions, and what it stands on and may be used for."""
     return pb.ModelMetadataResponse(
         name=description.name,
         versions=[str(number) for number in description.versions],
         platform=PLATFORM,
         inputs=[_tensor(s) for s in (*description.raw_inputs, *description.tensor_inputs)],
         outputs=[_tensor(s) for s in description.outputs],
+        properties=_properties(description),
     )
 
 
-def config(description: ModelDescription, limits: Limits) -> pb.ModelConfig:
-    """Batching, optional inputs, and what this model is made of."""
+def config(description: ModelDescription, limits: Limits, *, cached: bool = False) -> pb.ModelConfig:
+    """Batching, optional inputs, and what this model is made of; `cached` if equal requests may get a kept answer."""
     return pb.ModelConfig(
         name=description.name,
         platform=PLATFORM,
@@ -56,11 +57,12 @@ def config(description: ModelDescription, limits: Limits) -> pb.ModelConfig:
         dynamic_batching=pb.ModelDynamicBatching(),
         parameters={k: pb.ModelParameter(string_value=v) for k, v in _parameters(description).items()},
         model_transaction_policy=pb.ModelTransactionPolicy(decoupled=False),
+        response_cache=pb.ModelResponseCache(enable=True) if cached else None,
     )
 
 
 def statistics(models: Iterable[ModelReport], backbones: Iterable[BackboneReport]) -> pb.ModelStatisticsResponse:
-    """One row for each model version, then a pseudo-model `backbone:DIGEST` for each backbone's own passes.
+    """One row for each model version, then a pseudo-model `backbone:DIGEST` for each lane's own passes.
 
     A backbone's passes serve many models, so no model can own them: each is charged its rows and the passes it rode
     in, and the pseudo-model holds the true number of executions.
@@ -70,7 +72,7 @@ def statistics(models: Iterable[ModelReport], backbones: Iterable[BackboneReport
         _model_statistics(response.model_stats.add(), model)
     for backbone in backbones:
         row = response.model_stats.add(
-            name=f"backbone:{short(backbone.digest)}",
+            name=backbone.name,
             inference_count=backbone.rows,
             execution_count=backbone.passes,
             inference_stats=pb.InferStatistics(success=_duration(backbone.passes, backbone.infer_ns)),
@@ -135,17 +137,18 @@ def _parameters(description: ModelDescription) -> dict[str, str]:
         for e in description.evidence
     ]
     values = {
+        **_properties(description),
         "headstock.version": str(description.number),
-        "headstock.backbone": description.backbone,
         "headstock.family": description.family,
         "headstock.head": description.head,
         "headstock.head_type": description.head_type,
         "headstock.licences": json.dumps(licences, ensure_ascii=False),
     }
-    if description.ruling is not None:
-        values["headstock.licence_verdict"] = description.ruling.value
-        values["headstock.licence_reason"] = description.ruling.reason
-        values["headstock.licence_proof"] = description.ruling.proof_id
     if description.labels:
         values["labels"] = json.dumps(description.labels, ensure_ascii=False)
     return values
+
+
+def _properties(description: ModelDescription) -> dict[str, str]:
+    said = {f"headstock.{name}": value for name, value in licence_parameters(description.ruling).items()}
+    return {"headstock.backbone": description.backbone, "headstock.licence_declared": description.declared, **said}

@@ -11,11 +11,12 @@ from google.protobuf.struct_pb2 import Struct
 from headstock.catalogue import views
 from headstock.catalogue.listing import Listing
 from headstock.v1 import zoo_pb2 as pb
-from headstock_server.repository import IndexRow
+from headstock_server.dataplane.shown import Shown
 
 
-def entry(listing: Listing, row: IndexRow | None) -> pb.Entry:
+def entry(shown: Shown) -> pb.Entry:
     """One version in a listing."""
+    listing, row, ruling = shown.listing, shown.row, shown.ruling
     state, reason = (row.state, row.reason) if row else _without_row(listing)
     return pb.Entry(
         name=listing.name,
@@ -33,9 +34,9 @@ def entry(listing: Listing, row: IndexRow | None) -> pb.Entry:
         created_at=listing.created_at,
         state=state,
         reason=reason,
-        verdict=row.verdict if row else "",
-        verdict_reason=row.verdict_reason if row else "",
-        proof_id=row.proof_id if row else "",
+        verdict=ruling.value if ruling else "",
+        verdict_reason=ruling.reason if ruling else "",
+        proof_id=ruling.proof_id if ruling else "",
     )
 
 

@@ -14,7 +14,7 @@ from headstock_server.dataplane.infer import DataPlane
 from headstock_server.dataplane.log_settings import LogControl
 from headstock_server.dataplane.zoo import ZooPlane
 from headstock_server.transport import describe
-from headstock_server.transport.calls import Context, Handler, refuse, unary, unimplemented
+from headstock_server.transport.calls import Context, Handler, refuse, unary, unary_for_tenant, unimplemented
 from headstock_server.transport.codec import decode_request, encode_response, licence_trailer
 from headstock_server.transport.control import ControlHandlers, check_repository
 from headstock_server.transport.stream import Stream
@@ -41,12 +41,12 @@ class InferenceService:
             "ModelStreamInfer": grpc.stream_stream_rpc_method_handler(self.model_stream_infer),
             "ServerLive": unary(pb.ServerLiveRequest.FromString, self.server_live),
             "ServerReady": unary(pb.ServerReadyRequest.FromString, self.server_ready),
-            "ModelReady": unary(pb.ModelReadyRequest.FromString, self.model_ready),
+            "ModelReady": unary_for_tenant(pb.ModelReadyRequest.FromString, self.model_ready),
             "ServerMetadata": unary(pb.ServerMetadataRequest.FromString, self.server_metadata),
-            "ModelMetadata": unary(pb.ModelMetadataRequest.FromString, self.model_metadata),
-            "ModelConfig": unary(pb.ModelConfigRequest.FromString, self.model_config),
+            "ModelMetadata": unary_for_tenant(pb.ModelMetadataRequest.FromString, self.model_metadata),
+            "ModelConfig": unary_for_tenant(pb.ModelConfigRequest.FromString, self.model_config),
             "ModelStatistics": unary(pb.ModelStatisticsRequest.FromString, self.model_statistics),
-            "RepositoryIndex": unary(pb.RepositoryIndexRequest.FromString, self.repository_index),
+            "RepositoryIndex": unary_for_tenant(pb.RepositoryIndexRequest.FromString, self.repository_index),
             **self._control.handlers(),
         }
         for method in pb.DESCRIPTOR.services_by_name["GRPCInferenceService"].methods:
@@ -83,34 +83,36 @@ class InferenceService:
         """False while draining."""
         return pb.ServerReadyResponse(ready=not self._plane.draining)
 
-    async def model_ready(self, request: pb.ModelReadyRequest) -> pb.ModelReadyResponse:
-        """True if the model is loaded; asking loads nothing."""
-        return pb.ModelReadyResponse(ready=self._plane.ready(request.name, request.version))
+    async def model_ready(self, request: pb.ModelReadyRequest, tenant: str) -> pb.ModelReadyResponse:
+        """True if the model is loaded and may be used by the caller; asking loads nothing."""
+        return pb.ModelReadyResponse(ready=self._plane.ready(request.name, request.version, tenant))
 
     async def server_metadata(self, _: pb.ServerMetadataRequest) -> pb.ServerMetadataResponse:
         """Name, version, extensions that work."""
         extensions = describe.extensions(admin=self._zoo.allowed, trace=self._plane.tracer.possible)
         return pb.ServerMetadataResponse(name="headstock", version=__version__, extensions=extensions)
 
-    async def model_metadata(self, request: pb.ModelMetadataRequest) -> pb.ModelMetadataResponse:
+    async def model_metadata(self, request: pb.ModelMetadataRequest, tenant: str) -> pb.ModelMetadataResponse:
         """Loads the model if need be."""
-        return describe.metadata(await self._plane.describe(request.name, request.version))
+        return describe.metadata(await self._plane.describe(request.name, request.version, tenant))
 
-    async def model_config(self, request: pb.ModelConfigRequest) -> pb.ModelConfigResponse:
+    async def model_config(self, request: pb.ModelConfigRequest, tenant: str) -> pb.ModelConfigResponse:
         """Loads the model if need be."""
-        description = await self._plane.describe(request.name, request.version)
-        return pb.ModelConfigResponse(config=describe.config(description, self._plane.limits))
+        plane = self._plane
+        description = await plane.describe(request.name, request.version, tenant)
+        config = describe.config(description, plane.limits, cached=plane.cache is not None)
+        return pb.ModelConfigResponse(config=config)
 
     async def model_statistics(self, request: pb.ModelStatisticsRequest) -> pb.ModelStatisticsResponse:
         """One model version, all versions of a name, or everything with the backbones."""
         models = await self._plane.model_reports(request.name, request.version)
         return describe.statistics(models, () if request.name else self._plane.backbone_reports())
 
-    async def repository_index(self, request: pb.RepositoryIndexRequest) -> pb.RepositoryIndexResponse:
-        """Models and their state; `ready` leaves out the others."""
+    async def repository_index(self, request: pb.RepositoryIndexRequest, tenant: str) -> pb.RepositoryIndexResponse:
+        """Models and their state for the caller; `ready` leaves out the others."""
         check_repository(request.repository_name)
         response = pb.RepositoryIndexResponse()
-        for row in await self._plane.index():
+        for row in await self._plane.index(tenant):
             if row.state == "READY" or not request.ready:
                 response.models.add(name=row.name, version=str(row.version), state=row.state, reason=row.reason)
         return response

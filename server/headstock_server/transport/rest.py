@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import socket
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from collections.abc import Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-import grpc
 import uvicorn
 from google.protobuf.json_format import MessageToDict
 from starlette.applications import Starlette
@@ -18,45 +16,28 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from headstock import __version__
-from headstock.errors import Exhausted, FailedPrecondition, InvalidInput
+from headstock.errors import FailedPrecondition, InvalidInput
 from headstock.oip import open_inference_grpc_pb2 as pb
 from headstock_server.dataplane.infer import DataPlane
-from headstock_server.dataplane.limits import LimitExceeded
 from headstock_server.dataplane.messages import InferResponse
 from headstock_server.transport import describe, rest_codec
 from headstock_server.transport.codec import LICENCE_WARNING
-from headstock_server.transport.status import failure_of
+from headstock_server.transport.control import ControlHandlers
+from headstock_server.transport.rest_control import ControlRoutes
+from headstock_server.transport.rest_endpoint import body_of, endpoint, model_of
 from headstock_server.transport.tenant import tenant_of
 
-Code = grpc.StatusCode
-
-# From the codes of the one table, so that both transports agree on what an error is.
-STATUS = {
-    Code.INVALID_ARGUMENT: 400,
-    Code.FAILED_PRECONDITION: 400,
-    Code.PERMISSION_DENIED: 403,
-    Code.NOT_FOUND: 404,
-    Code.ALREADY_EXISTS: 409,
-    Code.ABORTED: 409,
-    Code.RESOURCE_EXHAUSTED: 429,
-    Code.UNIMPLEMENTED: 501,
-    Code.UNAVAILABLE: 503,
-    Code.DEADLINE_EXCEEDED: 504,
-}
-
 _HEADER = "Inference-Header-Content-Length"
-_EXTENSIONS = ("classification", "model_configuration", "binary_tensor_data", "parameters")
 _CONNECTIONS = 1024
-
-Endpoint = Callable[[Request], Awaitable[Response]]
 
 
 class RestServer:
     """Serves one data plane over HTTP, in the event loop that calls it."""
 
-    def __init__(self, plane: DataPlane) -> None:
-        """Nothing listens until `start`."""
+    def __init__(self, plane: DataPlane, control: ControlHandlers) -> None:
+        """Answer from `plane`, and what operators ask through `control`. Nothing listens until `start`."""
         self._plane = plane
+        self._control = control
         self._server: _Server | None = None
         self._task: asyncio.Task[None] | None = None
 
@@ -64,7 +45,7 @@ class RestServer:
         """Listen on `HOST:PORT`; returns the real port. Raises `FailedPrecondition` if it is taken."""
         listener = _listen(address)
         config = uvicorn.Config(
-            application(self._plane),
+            application(self._plane, self._control),
             # The loop is ours, one request a line is the log's verbose level, and nobody opens web sockets.
             loop="none",
             http="h11",
@@ -116,49 +97,32 @@ class _Server(uvicorn.Server):
         yield
 
 
-def application(plane: DataPlane) -> Starlette:
-    """The routes of protocol version 2."""
-    handlers = _Handlers(plane)
+def application(plane: DataPlane, control: ControlHandlers) -> Starlette:
+    """The routes of protocol version 2, with the extensions for operators before those that take any name."""
+    handlers = _Handlers(plane, describe.extensions(admin=control.allowed, trace=plane.tracer.possible))
     routes = [
-        Route("/v2", _endpoint(handlers.server)),
-        Route("/v2/health/live", _endpoint(handlers.live)),
-        Route("/v2/health/ready", _endpoint(handlers.ready)),
+        *ControlRoutes(plane, control).routes(),
+        Route("/v2", endpoint(handlers.server)),
+        Route("/v2/health/live", endpoint(handlers.live)),
+        Route("/v2/health/ready", endpoint(handlers.ready)),
     ]
     for path in ("/v2/models/{name}", "/v2/models/{name}/versions/{version}"):
         routes += [
-            Route(path, _endpoint(handlers.model)),
-            Route(f"{path}/ready", _endpoint(handlers.model_ready)),
-            Route(f"{path}/config", _endpoint(handlers.config)),
-            Route(f"{path}/infer", _endpoint(handlers.infer), methods=["POST"]),
+            Route(path, endpoint(handlers.model)),
+            Route(f"{path}/ready", endpoint(handlers.model_ready)),
+            Route(f"{path}/config", endpoint(handlers.config)),
+            Route(f"{path}/infer", endpoint(handlers.infer), methods=["POST"]),
         ]
     return Starlette(routes=routes)
 
 
-def _endpoint(handle: Endpoint) -> Endpoint:
-    async def answer(request: Request) -> Response:
-        try:
-            return await handle(request)
-        except ClientDisconnect:
-            return Response(status_code=499)
-        except Exception as error:
-            return _error(error)
-
-    return answer
-
-
-def _error(error: Exception) -> Response:
-    failure = failure_of(error)
-    status = 413 if isinstance(error, LimitExceeded) else STATUS.get(failure.code, 500)
-    headers = {"Retry-After": str(math.ceil(error.retry_after))} if isinstance(error, Exhausted) else None
-    return JSONResponse({"error": failure.message}, status, headers)
-
-
 class _Handlers:
-    def __init__(self, plane: DataPlane) -> None:
+    def __init__(self, plane: DataPlane, extensions: Sequence[str]) -> None:
         self._plane = plane
+        self._extensions = extensions
 
     async def server(self, _: Request) -> Response:
-        return JSONResponse({"name": "headstock", "version": __version__, "extensions": list(_EXTENSIONS)})
+        return JSONResponse({"name": "headstock", "version": __version__, "extensions": list(self._extensions)})
 
     async def live(self, _: Request) -> Response:
         return JSONResponse({"live": True})
@@ -168,22 +132,24 @@ class _Handlers:
         return JSONResponse({"ready": ready}, 200 if ready else 503)
 
     async def model_ready(self, request: Request) -> Response:
-        name, version = _model(request)
-        ready = self._plane.ready(name, version)
+        name, version = model_of(request)
+        ready = self._plane.ready(name, version, tenant_of(request.headers.items()))
         return JSONResponse({"name": name, "ready": ready}, 200 if ready else 503)
 
     async def model(self, request: Request) -> Response:
-        metadata = describe.metadata(await self._plane.describe(*_model(request)))
+        metadata = describe.metadata(await self._plane.describe(*model_of(request), tenant_of(request.headers.items())))
         return JSONResponse({
             "name": metadata.name,
             "versions": list(metadata.versions),
             "platform": metadata.platform,
             "inputs": [_tensor(t) for t in metadata.inputs],
             "outputs": [_tensor(t) for t in metadata.outputs],
+            "properties": dict(metadata.properties),
         })  # fmt: skip
 
     async def config(self, request: Request) -> Response:
-        message = describe.config(await self._plane.describe(*_model(request)), self._plane.limits)
+        description = await self._plane.describe(*model_of(request), tenant_of(request.headers.items()))
+        message = describe.config(description, self._plane.limits, cached=self._plane.cache is not None)
         document = MessageToDict(message, preserving_proto_field_name=True)
         for tensor in (*document.get("input", ()), *document.get("output", ())):
             # Protobuf's JSON writes 64-bit integers as strings; this protocol's does not.
@@ -194,9 +160,9 @@ class _Handlers:
         header = request.headers.get(_HEADER)
         if header is not None and not (header.isascii() and header.isdigit() and len(header) < 12):
             raise InvalidInput(f"{_HEADER} is {header[:40]!r}; expected how many bytes of the body are JSON")
-        body = await _body(request, self._plane.limits.message_bytes)
+        body = await body_of(request, self._plane.limits.message_bytes)
         wanted, form = rest_codec.decode(
-            body, None if header is None else int(header), *_model(request), self._plane.limits
+            body, None if header is None else int(header), *model_of(request), self._plane.limits
         )
         wanted.tenant = tenant_of(request.headers.items())
         response = await _while_connected(request, self._plane.infer(wanted))
@@ -208,24 +174,8 @@ class _Handlers:
         return Response(data, headers=headers, media_type="application/octet-stream")
 
 
-def _model(request: Request) -> tuple[str, str]:
-    return request.path_params["name"], request.path_params.get("version", "")
-
-
 def _tensor(tensor: pb.ModelMetadataResponse.TensorMetadata) -> dict[str, object]:
     return {"name": tensor.name, "datatype": tensor.datatype, "shape": list(tensor.shape)}
-
-
-async def _body(request: Request, cap: int) -> bytes:
-    if "content-encoding" in request.headers:
-        raise InvalidInput("the body is compressed; expected it as it is", fix="leave Content-Encoding out")
-    chunks, size = [], 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size > cap:
-            raise LimitExceeded(f"the body has more than {cap} bytes")
-        chunks.append(chunk)
-    return b"".join(chunks)
 
 
 async def _while_connected(request: Request, work: Coroutine[Any, Any, InferResponse]) -> InferResponse:

@@ -35,7 +35,6 @@ class Stream:
         self._plane = plane
         self._requests = requests
         self._context = context
-        self._tenant = tenant_of(context.invocation_metadata())
         self._room = asyncio.Semaphore(IN_FLIGHT)
         self._waiting: asyncio.Queue[asyncio.Task[_Answer] | None] = asyncio.Queue()
         self._tasks: set[asyncio.Task[_Answer]] = set()
@@ -85,7 +84,7 @@ class Stream:
             remaining = self._context.time_remaining()
             if remaining is not None:
                 request.deadline = time.monotonic() + remaining
-            request.tenant = self._tenant
+            request.tenant = tenant_of(self._context.invocation_metadata())
             response = await self._plane.infer(request)
             if response.licence_warning not in self._warnings:
                 self._warnings[response.licence_warning] = None

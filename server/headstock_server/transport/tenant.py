@@ -1,22 +1,27 @@
-"""Who asks, as far as the caller says so: tenants take turns when more waits than fits."""
+"""Who asks, as far as the caller says so; what the name is worth is the data plane's to say."""
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterable
 
-TENANT = "headstock-tenant"
-"""Metadata key, and HTTP header, of a call; any text. Nothing is secret behind it, so nothing checks it."""
+from headstock.errors import InvalidInput
 
-_SHARES = 256
-"""Tenants are told apart by a hash of so many values: nobody fills memory with invented names, and two that meet in
-one share take turns with the others as one."""
+TENANT = "headstock-tenant"
+"""Metadata key, and HTTP header, of a call; any text. It is a claim: nothing here checks who calls."""
 
 
 def tenant_of(metadata: Iterable[tuple[str, str | bytes]] | None) -> str:
-    """The share of the tenant that the metadata names; empty for callers that name none."""
+    """The tenant that the metadata names; empty for callers that name none.
+
+    Raises `InvalidInput` for two different names: a caller's own must not stand before the one that a gateway adds.
+    """
+    found = ""
     for key, value in metadata or ():
         if key == TENANT and value:
-            raw = value.encode() if isinstance(value, str) else value
-            return str(zlib.crc32(raw) % _SHARES)
-    return ""
+            name = value if isinstance(value, str) else value.decode("utf-8", "replace")
+            if found and name != found:
+                raise InvalidInput(
+                    f"the call names two tenants, {found[:80]!r} and {name[:80]!r}", fix=f"one {TENANT} for each call"
+                )
+            found = name
+    return found

@@ -12,9 +12,10 @@ from headstock.errors import InvalidInput, NotFound
 from headstock.names import Reference
 from headstock.v1 import zoo_pb2 as pb
 from headstock_server.dataplane.infer import DataPlane
+from headstock_server.dataplane.shown import Wanted
 from headstock_server.dataplane.zoo import ZooPlane
-from headstock_server.transport import describe_zoo
-from headstock_server.transport.calls import Context, Handler, parsed, refuse, unary
+from headstock_server.transport import describe_provenance, describe_zoo
+from headstock_server.transport.calls import Context, Handler, parsed, refuse, unary, unary_for_tenant
 
 SERVICE = "headstock.v1.Zoo"
 
@@ -33,9 +34,10 @@ class ZooService:
     def handlers(self) -> dict[str, Handler]:
         """Every RPC of the service by name."""
         return {
-            "List": unary(pb.ListRequest.FromString, self.list),
+            "List": unary_for_tenant(pb.ListRequest.FromString, self.list),
             "Show": unary(pb.ShowRequest.FromString, self.show),
             "Lineage": unary(pb.LineageRequest.FromString, self.lineage),
+            "Provenance": unary_for_tenant(pb.ProvenanceRequest.FromString, self.provenance),
             "Watch": grpc.unary_stream_rpc_method_handler(self.watch),
             "Promote": unary(pb.PromoteRequest.FromString, self.promote),
             "Rollback": unary(pb.RollbackRequest.FromString, self.rollback),
@@ -45,10 +47,10 @@ class ZooService:
         }
 
     # ------------------------------------------------------------------------------------------ reads
-    async def list(self, request: pb.ListRequest) -> pb.ListResponse:
-        """Every version with its state here."""
-        rows = await self._zoo.entries(request.kind)
-        return pb.ListResponse(entries=[describe_zoo.entry(listing, row) for listing, row in rows])
+    async def list(self, request: pb.ListRequest, tenant: str) -> pb.ListResponse:
+        """Every version that is wanted, with its state here and the verdict on the caller's use."""
+        shown = await self._zoo.entries(Wanted(request.kind, request.may, request.backbone), tenant)
+        return pb.ListResponse(entries=map(describe_zoo.entry, shown))
 
     async def show(self, request: pb.ShowRequest) -> pb.ShowResponse:
         """Identity, digests, licence statements, metrics."""
@@ -58,6 +60,11 @@ class ZooService:
         """The tree of what it was made from."""
         description = await self._zoo.show(_reference(request.name, request.version))
         return pb.LineageResponse(root=describe_zoo.node(description["lineage"]))
+
+    async def provenance(self, request: pb.ProvenanceRequest, tenant: str) -> pb.ProvenanceResponse:
+        """Lineage, licences, verdicts with their proofs, duties, signature."""
+        told = await self._zoo.provenance(_reference(request.name, request.version), tenant)
+        return describe_provenance.response(told)
 
     async def watch(self, data: bytes, context: Context) -> AsyncIterator[bytes]:
         """The newest event's number, then every event."""

@@ -54,7 +54,7 @@ def pull(
         host.plugin_of_family(family)
     with workdir(catalogue.settings.cache / "pull") as folder, catalogue.writing(f"pull {name}"):
         step(f"fetching {source}")
-        fetched = _with_plugins_words(fetch(source, folder), host)
+        fetched = _with_plugins_words(catalogue, fetch(source, folder), host)
         chosen = host.family(family) if family else host.family_for(fetched.files)
         step(f"loading with family {chosen.name}")
         module, identity, spec = _load(chosen, fetched)
@@ -71,12 +71,17 @@ def pull(
         return catalogue.publish(_publication(name, fetched, prepared, host, chosen, details))
 
 
-def _with_plugins_words(fetched: Fetched, host: PluginHost) -> Fetched:
+def _with_plugins_words(catalogue: Catalogue, fetched: Fetched, host: PluginHost) -> Fetched:
     """What plugins know about this source stands beside what the source itself says."""
-    from headstock.licences.plugin_statements import plugin_statements
+    from headstock.licences.adoption import adopt
+    from headstock.licences.plugin_statements import named, plugin_statements, preset_records
 
-    said = plugin_statements(host.licence_records(), fetched.label)
-    return replace(fetched, statements=(*fetched.statements, *said))
+    manifests = host.manifests()
+    records = [*named(host.licence_records(), fetched.label), *preset_records(manifests, fetched.label)]
+    adopt(catalogue, [record.licence for record in records], [manifest.package for manifest in manifests])
+    said = plugin_statements(records, fetched.label)
+    # A manifest and a hook may say the same twice.
+    return replace(fetched, statements=(*fetched.statements, *dict.fromkeys(said)))
 
 
 def _load(family: BackboneFamily, fetched: Fetched) -> tuple[torch.nn.Module, BackboneIdentity, PreprocessSpec]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
+from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -118,12 +120,33 @@ def conclude(reference: str, licence: str | None, withdraw: bool, part: str | No
             click.echo(f"{label}: concluded {made.expression} (audit event {made.event})")
 
 
-@command.command("list")
-@format_option
-def list_records(format_: str) -> None:
-    """List the licence records."""
-    from headstock.licences import library
+@command.command("add")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--reason", required=True, help="What it is for: a purchase, a contract; kept in the audit log.")
+def add(file: Path, reason: str) -> None:
+    """Add a licence record of your own, such as a bought licence with its last day.
 
+    FILE is TOML (docs/licences.md has an example) with an id of yours, LicenseRef-acme-1. Then say what is under it
+    with 'headstock licence conclude'.
+    """
+    from headstock.catalogue import Catalogue
+    from headstock.licences import adoption
+
+    with Catalogue.open() as catalogue:
+        doc = adoption.add(catalogue, file, reason)
+    until = f", until {doc.lifecycle.expires}" if doc.lifecycle.expires else ""
+    click.echo(f"{doc.id} is known: {doc.name}{until}")
+
+
+@command.command("list")
+@click.option("--sectors", is_flag=True, help="List the fields of use that records speak of instead.")
+@format_option
+def list_records(sectors: bool, format_: str) -> None:
+    """List the licence records: Headstock's own and yours."""
+    library = _library()
+    if sectors:
+        click.echo("\n".join(library.fields_of_use()))
+        return
     docs = [library.get(licence) for licence in library.ids()]
     records = [
         {
@@ -158,9 +181,9 @@ def _row(record: Mapping[str, Any]) -> list[str]:
 def show(licence: str) -> None:
     """Show what is known about one licence, by its id or by what a hub calls it."""
     from headstock.errors import InvalidInput
-    from headstock.licences import library
     from headstock.licences.aliases import resolve
 
+    library = _library()
     meaning = resolve(licence)
     if meaning.kind == "ambiguous":
         raise InvalidInput(
@@ -171,6 +194,16 @@ def show(licence: str) -> None:
     for name in ids:
         doc = library.get(name)
         click.echo(json.dumps({**asdict(doc), "digest": doc.digest}, indent=2, ensure_ascii=False))
+
+
+def _library() -> ModuleType:
+    """The records of this installation, the operator's among them."""
+    from headstock.licences import library
+    from headstock.licences.folder import FOLDER
+    from headstock.settings import Settings
+
+    library.use(Settings.from_environment().home / FOLDER)
+    return library
 
 
 for _each in (diff_policy, affects, outbound, alternatives, bom, drift):

@@ -77,30 +77,26 @@ def affects(reference: str, licence: str | None, format_: str, **use: Any) -> No
 def outbound(reference: str) -> None:
     """Say under what a version may be shared, head and backbone taken as one work."""
     from headstock.catalogue import Catalogue
-    from headstock.licences.expression import parse
+    from headstock.licences import whole
     from headstock.licences.gate import read_facts
-    from headstock.licences.lineage import walk
-    from headstock.licences.outbound import sharing
     from headstock.licences.policy import Policy
-    from headstock.licences.settled import settle
     from headstock.licences.subjects import find
 
     with Catalogue.open(create=False) as catalogue:
-        facts = read_facts(catalogue)
-        subject = find(catalogue, facts, reference)
-        steps = walk(facts, subject, Policy.load(catalogue.settings).with_stances(heads="inherit"))
-    inside = sorted({s.reach.digest for s in steps if s.reach.scope == "all" and not s.reach.via})
-    names = sorted({name for digest in inside for name in settle(facts, digest).licences})
-    found = sharing([parse(name) for name in names])
-    click.echo(f"contains {', '.join(names) or 'nothing with a stated licence'}")
+        facts, policy = read_facts(catalogue), Policy.load(catalogue.settings)
+        contents = whole.whole(facts, find(catalogue, facts, reference), policy)
+    found = whole.outbound(contents)
+    click.echo(f"contains {', '.join(map(str, contents.terms)) or 'nothing with a stated licence'}")
     if found.free:
         click.echo(
             f"may be shared under any licence that keeps the notices; plain choices: {', '.join(found.licences)}"
         )
     elif found.licences:
         click.echo(f"may be shared under {' or '.join(found.licences)}")
+    elif found.value == "unknown":
+        click.echo(f"it is not known under what it may be shared: {found.why}")
     else:
-        click.echo(f"may not be shared as a changed work ({found.value}): {found.why}")
+        click.echo(f"may not be shared as a changed work: {found.why}")
 
 
 @click.command("bom")

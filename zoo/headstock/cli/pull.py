@@ -47,11 +47,13 @@ def command(source: str, name: str, family: str | None, format_: str) -> None:
 def _record(catalogue: Catalogue, version: Version) -> dict[str, Any]:
     """What a pull has to say, as JSON values."""
     from headstock.licences import Policy, verdict
+    from headstock.licences.naming import misnamed
 
     certificate = catalogue.certificate(version.subject)
     licences = [e for e in catalogue.evidence(version.subject) if e.field == "licence"]
     policy = Policy.load(catalogue.settings)
     found = verdict(catalogue, version.subject, policy=policy)
+    wrong = None if policy.deny == "off" else misnamed(version.name, found.duties)
     return {
         "name": version.name,
         "version": version.number,
@@ -70,6 +72,7 @@ def _record(catalogue: Catalogue, version: Version) -> dict[str, Any]:
             "context": str(policy.context),
             "proof_id": found.proof_id,
         },
+        "name_duty": {"message": wrong.message, "fix": wrong.fix} if wrong else None,
         "seconds": version.details["seconds"],
     }
 
@@ -123,6 +126,8 @@ def _warnings(record: dict[str, Any]) -> Iterator[str]:
             f"its licence does not allow to {verdict['context']}, so models on it will be refused: "
             f"{verdict['reason']}; see headstock licence why {record['name']}"
         )
+    if record["name_duty"]:
+        yield f"{record['name_duty']['message']}; {record['name_duty']['fix']}"
 
 
 @contextmanager

@@ -65,9 +65,10 @@ def fine_tune(
     began = time.perf_counter()
     asked = assessment or Assessment()
     asked.check(table)
+    # Before the lesson: asking a teacher about every row is a use of it already.
+    stated = _check_licences(catalogue, recipe, name, data_licence, watcher)
     table, lesson = open_lesson(catalogue, host, recipe, table)
     prepared = prepare(catalogue, host, recipe, table, name, watcher.say, replay, lesson)
-    stated = _check_licences(catalogue, recipe, name, data_licence, watcher)
     _require_torch()
     from headstock.finetune.training import train_head
 
@@ -103,8 +104,17 @@ def _check_licences(catalogue: Catalogue, recipe: Recipe, name: str, said: str, 
 
     licence = known_expression(said, "--data-licence") if said else ""
     digest, backbone = Digest(recipe.backbone.digest), recipe.backbone.name
-    changes = recipe.strategy.changes_backbone
-    for warning in enforcement.check_fine_tune(catalogue, digest, backbone, name, recipe.data.name, licence, changes):
+    for warning in enforcement.check_fine_tune(
+        catalogue,
+        digest,
+        backbone,
+        name,
+        recipe.data.name,
+        licence,
+        recipe.strategy.changes_backbone,
+        teacher=Digest(recipe.teacher.digest) if recipe.teacher else None,
+        parent=Digest(recipe.parent.digest) if recipe.parent else None,
+    ):
         watcher.say(f"warning: {warning}")
     return enforcement.data_statement(licence, said)
 

@@ -26,7 +26,10 @@ if TYPE_CHECKING:
     from headstock.catalogue import Catalogue
 
 # Made for the parent alone; a backbone's own are made anew. Documents speak of what was pulled and stay with it.
-_LEFT = ("graph", "weights", "preprocess", "certificate", "licence", "card", *CUT_ROLES)
+_LEFT = (
+    "graph", "weights", "preprocess", "certificate", "licence", "model-licence", "use-policy", "notice", "card",
+    *CUT_ROLES,
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

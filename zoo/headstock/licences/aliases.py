@@ -24,12 +24,18 @@ class Resolution:
     """For `ambiguous`: the licences that it may mean."""
     closed: bool = False
     """True if it can mean nothing but the candidates."""
+    living: bool = False
+    """True if the candidates are editions of one document, of which there may be others."""
     why: str = ""
 
 
-@lru_cache(maxsize=4096)
 def resolve(text: str) -> Resolution:
-    """The meaning of one `license` value, an SPDX expression or an id of ours; never a guess."""
+    """The meaning of one `license` value, an SPDX expression or the id of a record; never a guess."""
+    return _resolve(text, library.edition())
+
+
+@lru_cache(maxsize=4096)
+def _resolve(text: str, edition: object) -> Resolution:
     plain = " ".join(text.split())
     if plain in library.ids():
         return Resolution("licence", parse(plain))
@@ -40,7 +46,8 @@ def resolve(text: str) -> Resolution:
         return Resolution("licence", parse(entry["licence"]))
     if "ambiguous" in entry:
         candidates = tuple(entry["ambiguous"])
-        return Resolution("ambiguous", None, candidates, bool(entry.get("closed")), entry.get("why", ""))
+        closed, living = bool(entry.get("closed")), bool(entry.get("living"))
+        return Resolution("ambiguous", None, candidates, closed, living, entry.get("why", ""))
     return Resolution("unstated")
 
 

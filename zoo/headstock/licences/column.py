@@ -9,16 +9,24 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from headstock import __version__
 from headstock.digest import digest_bytes, digest_json
+from headstock.licences.folder import FOLDER, state_of
 from headstock.settings import Settings
 
 if TYPE_CHECKING:
     from headstock.licences.values import Value
 
 Query = Callable[[str], Iterable[Any]]
+
+_CHANGES = """SELECT
+    (SELECT max(id) FROM events WHERE action NOT IN ('promote', 'rollback')),
+    (SELECT count(*) FROM evidence),
+    (SELECT count(*) FROM edges)"""
+"""What all verdicts depend on, the policy and its records apart: moving an alias changes none of them."""
 
 POLICY_USE = ""
 """Stands for the use that the policy's own context describes."""
@@ -47,12 +55,15 @@ def verdict_column(settings: Settings, query: Query, purpose: str = POLICY_USE) 
 def _key(settings: Settings, query: Query, purpose: str) -> str:
     policy = settings.home / "policy.toml"
     stated = digest_bytes(policy.read_bytes()) if policy.is_file() else ""
-    generation = next(iter(query("SELECT generation FROM state")))[0]
-    return digest_json([__version__, str(settings.catalogue_url), generation, stated, purpose])
+    changes = list(next(iter(query(_CHANGES))))
+    records = [list(one) for one in state_of(settings.home / FOLDER)]
+    # A bought licence may end tonight; Headstock's own records have no such day.
+    day = datetime.now(UTC).date().isoformat() if records else ""
+    return digest_json([__version__, str(settings.catalogue_url), changes, stated, records, day, purpose])
 
 
 def _judged(settings: Settings, query: Query, purpose: str) -> dict[str, Value]:
-    from headstock.licences.composition import judge_many
+    from headstock.licences.composition import values_of
     from headstock.licences.context import Context
     from headstock.licences.facts import Facts
     from headstock.licences.policy import Policy
@@ -61,7 +72,7 @@ def _judged(settings: Settings, query: Query, purpose: str) -> dict[str, Value]:
     context = Context.from_mapping({"purpose": purpose}, policy.context) if purpose else policy.context
     facts = Facts.read(query)
     subjects = sorted({row[0] for row in query("SELECT subject FROM versions")})
-    return {digest: found.value for digest, found in judge_many(facts, subjects, context, policy).items()}
+    return values_of(facts, subjects, context, policy)
 
 
 def _keep(settings: Settings, name: str, content: dict[str, Any]) -> None:

@@ -7,43 +7,12 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, get_args
 
 from headstock.errors import InvalidInput
+from headstock.licences import places
 from headstock.licences.terms import Trigger
 
 Purpose = Literal["research", "internal", "commercial"]
 Audience = Literal["self", "tenant", "public"]
 Act = Literal["train", "serve", "distribute"]
-
-EU = frozenset(
-    [
-        "AT",
-        "BE",
-        "BG",
-        "CY",
-        "CZ",
-        "DE",
-        "DK",
-        "EE",
-        "ES",
-        "FI",
-        "FR",
-        "GR",
-        "HR",
-        "HU",
-        "IE",
-        "IT",
-        "LT",
-        "LU",
-        "LV",
-        "MT",
-        "NL",
-        "PL",
-        "PT",
-        "RO",
-        "SE",
-        "SI",
-        "SK",
-    ]
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +43,8 @@ class Context:
         scale = merged["scale"]
         if scale is not None and (not isinstance(scale, int) or isinstance(scale, bool) or scale < 0):
             raise InvalidInput(f"scale is {scale!r}; expected a number of monthly users")
-        merged["territory"] = str(merged["territory"]).upper()
+        merged["territory"] = places.territory(str(merged["territory"]))
+        merged["sector"] = _sector(str(merged["sector"]))
         return cls(**merged)
 
     def triggers(self, modified: bool | None) -> dict[Trigger, bool | None]:
@@ -89,9 +59,7 @@ class Context:
 
     def within(self, area: str) -> bool | None:
         """Whether the operator is established in `area`; None if not stated."""
-        if not self.territory:
-            return None
-        return self.territory == area or (area == "EU" and self.territory in EU)
+        return places.within(self.territory, area)
 
     def __str__(self) -> str:
         words = [self.act, f"for {self.purpose} use", f"to {self.audience}"]
@@ -99,3 +67,22 @@ class Context:
         words += [f"in the field {self.sector}"] if self.sector else []
         words += [f"with {self.scale} users"] if self.scale is not None else []
         return " ".join(words)
+
+
+def _sector(text: str) -> str:
+    """A field of use that some record speaks of: any other word would be allowed by all of them."""
+    word = text.strip().lower().replace(" ", "-").replace("_", "-")
+    if not word:
+        return ""
+    from difflib import get_close_matches
+
+    from headstock.licences import library
+
+    known = library.fields_of_use()
+    if word in known:
+        return word
+    near = get_close_matches(word, known, n=3)
+    raise InvalidInput(
+        f"sector is {text!r}; expected one of {list(known)}, or none if yours is not among them",
+        fix=" or ".join(near) if near else "headstock licence list --sectors",
+    )

@@ -35,7 +35,12 @@ _USES = tuple(
 _VOICES = ("hub-tag", "card", "licence-file")
 """Kinds of source that can be asked again without fetching weights."""
 
-_TEXTS = {"licence": "LICENSE text", "notice": "NOTICE text"}
+_TEXTS = {
+    "licence": "LICENSE text",
+    "model-licence": "model licence text",
+    "notice": "NOTICE text",
+    "use-policy": "use policy text",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +155,7 @@ def _changes(
         found.append(f"{voice}: gone" if not new.readings else f"{voice}: {_text(old)}, now {_text(new)}")
     for role, name in _TEXTS.items():
         was, now = pinned.get(role), present.get(role)
-        if was != now and (was or role == "notice"):
+        if was != now and (was or role != "licence"):
             found.append(f"{name}: {'gone' if now is None else 'added' if was is None else 'changed'}")
     return tuple(found)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -60,14 +61,20 @@ def check_fine_tune(
     data: str,
     data_licence: str = "",
     changes_backbone: bool = False,
+    teacher: Digest | None = None,
+    parent: Digest | None = None,
 ) -> list[str]:
     """Warnings about a model that is not trained yet; raises as `check` does, before anything is spent on it.
 
     `data` is the data set's name, `data_licence` the SPDX expression that it is under, empty if nobody said.
-    With `changes_backbone` the head will stand on a derivative of the backbone, made on the same data.
+    With `changes_backbone` the head will stand on a derivative of the backbone, made on the same data. `teacher` is
+    the model that it will learn from, whose licences also judge our own use of it, `parent` the one that it goes on
+    from. Raises `NotFound` for artefacts that the catalogue does not have.
     """
     policy = Policy.load(catalogue.settings)
-    facts, planned = _plan(read_facts(catalogue), backbone, data, data_licence, changes_backbone)
+    known = read_facts(catalogue)
+    origins = list(_origins(known, teacher, parent))
+    facts, planned = _plan(known, backbone, data, data_licence, changes_backbone, origins)
     found = judge(facts, planned, policy.context, policy)
     return check(found, policy, f"fine-tuning {name!r} on {backbone_name!r}", backbone_name, name)
 
@@ -103,8 +110,21 @@ def _name_warning(found: Verdict, policy: Policy, name: str) -> str:
     return ""
 
 
-def _plan(facts: Facts, backbone: Digest, data: str, licence: str, changes: bool) -> tuple[Facts, Digest]:
+def _origins(facts: Facts, teacher: Digest | None, parent: Digest | None) -> Iterator[tuple[str, Digest]]:
+    """Edges that the head of a fine-tune will have besides those to its backbone and its data."""
+    if teacher is not None:
+        yield "distilled_from", teacher
+    for part, digest in facts.parts(parent) if parent is not None else ():
+        if part == "head":
+            yield "finetuned_from", Digest(digest)
+
+
+def _plan(
+    facts: Facts, backbone: Digest, data: str, licence: str, changes: bool, origins: Sequence[tuple[str, Digest]]
+) -> tuple[Facts, Digest]:
     """The facts with a head and a model that do not exist yet, as a fine-tune would add them."""
+    for digest in (backbone, *(origin for _, origin in origins)):
+        facts.identity(digest)
     parts: dict[str, dict[str, Any]] = {"dataset": {"kind": "dataset", "name": data, "planned": True}}
     dataset = digest_json(parts["dataset"])
     edges, said = [], [Evidence(dataset, "licence", licence, OPERATOR, "")] if licence else []
@@ -112,12 +132,14 @@ def _plan(facts: Facts, backbone: Digest, data: str, licence: str, changes: bool
         parts["backbone"] = {**facts.identity(backbone), "kind": "backbone", "planned": True}
         changed = digest_json(parts["backbone"])
         edges += [(changed, "finetuned_from", backbone), (changed, "trained_on", dataset)]
+        edges += [(changed, relation, origin) for relation, origin in origins if relation == "distilled_from"]
         said.append(Evidence(changed, MADE_HERE, "true", "fine-tune", "fine-tune"))
         backbone = changed
     parts["head"] = {"kind": "head", "backbone": backbone, "planned": True}
     head = digest_json(parts["head"])
     parts["model"] = {"kind": "model", "backbone": backbone, "head": head, "adapter": None}
     edges += [(head, "head_on", backbone), (head, "trained_on", dataset)]
+    edges += [(head, relation, origin) for relation, origin in origins]
     return _with(facts, Facts.build({digest_json(v): v for v in parts.values()}, edges, said)), digest_json(
         parts["model"]
     )

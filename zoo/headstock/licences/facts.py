@@ -19,8 +19,13 @@ PARTS = ("adapter", "backbone", "head")
 _EVENT_FIELDS = ("id", "at", "actor", "action", "subject", "detail", "previous")
 _INPUTS = {"pixel_values": "image", "input_ids": "text", "input_values": "audio", "features": "audio"}
 
+_OWN = ("head", "adapter", "model")
+
 MADE_HERE = "made_here"
 """Field of the statement that weights were made on this installation and came from no source."""
+
+TEXT_ROLES = ("licence", "model-licence", "notice", "use-policy")
+"""Roles of the files that hold licence texts, notices and incorporated policies."""
 
 CONCLUDE = "conclude"
 """Action of the audit events that hold decisions."""
@@ -78,7 +83,7 @@ class Facts:
         evidence = query("SELECT subject, field, value, source, locator, raw FROM evidence")
         files: dict[str, dict[str, Digest]] = {}
         for artefact, role, blob in query(
-            "SELECT artefact, role, blob FROM files WHERE role IN ('licence', 'notice') ORDER BY artefact, role"
+            f"SELECT artefact, role, blob FROM files WHERE role IN {TEXT_ROLES} ORDER BY artefact, role"
         ):
             files.setdefault(artefact, {})[role] = Digest(blob)
         return cls(
@@ -131,16 +136,30 @@ class Facts:
         return found.pop() if len(found) == 1 else "multimodal" if found else ""
 
     def made_here(self, digest: str) -> bool:
-        """True for weights that were made on this installation: their terms are those of what they were made from.
+        """True for what was made on this installation: its terms are those of what it was made from.
 
         What came from a source is never taken for our own, whatever else is said about it.
         """
-        said = any(s.field == MADE_HERE for s in self.statements.get(digest, ()))
-        return said and not any(relation == "converted_from" for relation, _ in self.edges.get(digest, ()))
+        if any(relation == "converted_from" for relation, _ in self.edges.get(digest, ())):
+            return False
+        return self.said_made_here(digest)
+
+    def said_made_here(self, digest: str) -> bool:
+        """`made_here` as far as statements go, lineage apart.
+
+        Heads, adapters and models are made here unless a source speaks of them, even one that names no licence.
+        """
+        said = self.statements.get(digest)
+        if not said:
+            return self.kinds.get(digest) in _OWN
+        if any(s.field == MADE_HERE for s in said):
+            return True
+        return self.kinds.get(digest) in _OWN and not any(s.field == "licence" for s in said)
 
     def own_statements(self, digest: str) -> tuple[Evidence, ...]:
         """Licence statements that are kept with the artefact itself."""
-        return tuple(s for s in self.statements.get(digest, ()) if s.field == "licence")
+        said = self.statements.get(digest)
+        return tuple(s for s in said if s.field == "licence") if said else ()
 
     def statements_about(self, digest: str) -> tuple[Evidence, ...]:
         """Licence statements about an artefact.

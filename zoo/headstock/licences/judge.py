@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime
 from functools import lru_cache
 from typing import Any
 
 from headstock.licences.context import Context
-from headstock.licences.lineage import Scope
+from headstock.licences.lineage import OUTPUTS, Scope
 from headstock.licences.policy import Policy
 from headstock.licences.terms import Flow, LicenceDoc, Restriction
 from headstock.licences.values import Value, all_of, rank
@@ -25,6 +26,8 @@ class Situation:
     via: tuple[str, ...] = ()
     modified: bool | None = False
     modality: str = ""
+    used: bool = False
+    """True for a teacher that we ran ourselves: apart from what passes to its student, that use must be allowed."""
 
     def to_json(self) -> dict[str, Any]:
         """What differs from the usual, as JSON values; `from_json` reads it out of a proof's node."""
@@ -37,13 +40,15 @@ class Situation:
             stated["modified"] = self.modified
         if self.modality:
             stated["modality"] = self.modality
+        if self.used:
+            stated["used"] = True
         return stated
 
     @classmethod
     def from_json(cls, node: Mapping[str, Any]) -> Situation:
         """Inverse of `to_json`; other keys are passed over."""
         via, modified = tuple(node.get("via", ())), node.get("modified", False)
-        return cls(node.get("scope", "all"), via, modified, node.get("modality", ""))
+        return cls(node.get("scope", "all"), via, modified, node.get("modality", ""), bool(node.get("used")))
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -69,14 +74,14 @@ class Outcome:
 class Judge:
     """Judges licences under one policy in one context; outcomes are remembered."""
 
-    def __init__(self, policy: Policy, context: Context) -> None:
+    def __init__(self, policy: Policy, context: Context, today: date | None = None) -> None:
+        """`today` decides whether a grant with an end still holds; by default the day it is, UTC."""
         self.policy = policy
         self.context = context
+        self.today = today or datetime.now(UTC).date()
         self.judge = lru_cache(maxsize=65536)(self._judge)
 
     def _judge(self, doc: LicenceDoc, situation: Situation) -> Outcome:
-        if doc.id in self.policy.refused:
-            return Outcome("deny", (f"{doc.id} is on the policy's list of refused licences",))
         if situation.scope == "note":
             return Outcome("allow")
         inside = self._inside(doc, situation)
@@ -86,16 +91,27 @@ class Judge:
         if forbidding:
             return Outcome("deny", (f"{doc.id} forbids {forbidding[0]}",))
         # What does not pass along one of the relations does not arrive.
-        return max(
+        passed = max(
             (self._passing(doc, inside, r) for r in situation.via),
             key=lambda o: (rank(o.value), -len(o.duties)),
         )
+        return _both(passed, self._own_use(doc, situation)) if situation.used else passed
+
+    def _own_use(self, doc: LicenceDoc, situation: Situation) -> Outcome:
+        """The outcome of having run it to train something else, for the same purpose."""
+        training = Judge(self.policy, replace(self.context, act="train", audience="self"), self.today)
+        used = training._inside(doc, replace(situation, via=(), modified=False, used=False))
+        return replace(used, why=tuple(f"{why} (our own use of it to train)" for why in used.why))
 
     # ------------------------------------------------------------------------------------------ terms
     def _inside(self, doc: LicenceDoc, situation: Situation) -> Outcome:
         """The outcome where the work's own terms apply in full (as far as the scope goes)."""
         found = [self._restriction(doc, r, situation) for r in doc.restrictions if _in_scope(r.kind, situation.scope)]
         values, why = [v for v, _ in found], [w for v, w in found if v != "allow"]
+        ended = doc.lifecycle.expires
+        if ended and self.today > date.fromisoformat(ended) and situation.scope in ("all", "nc"):
+            values.append("deny")
+            why.append(f"the grant of {doc.id} ended on {ended}")
         if not doc.complete and situation.scope in ("all", "nc"):
             values.append("unknown")
             why.append(f"not every term of {doc.id} has been read")
@@ -118,10 +134,18 @@ class Judge:
                 return "deny", f"use in the field {context.sector!r} is not allowed"
             case "scale":
                 return self._scale(int(limit.values[0]))
+            case "revenue" if context.purpose != "research":
+                # A context says nothing of revenue, and a million is soon made.
+                return (
+                    "unknown",
+                    f"above {limit.values[0]} US dollars a year, which nobody stated, it needs another licence",
+                )
             case "territory":
                 return self._territory(limit.values)
             case "no-derivatives" if context.act == "distribute":
-                return _if_modified(situation.modified, "changed works may not be shared")
+                return _if_modified(situation, "changed works may not be shared")
+            case "no-adaptation":
+                return _if_modified(situation, "it may not be changed, not even in private")
             case "no-sharing" if context.act == "distribute":
                 return "deny", "it may not be passed on"
         return "allow", ""
@@ -173,8 +197,13 @@ class Judge:
     def _passing(self, doc: LicenceDoc, inside: Outcome, relation: str) -> Outcome:
         """What passes along a relation that carries no weights."""
         flow: Flow = doc.flow.get(relation, "undefined")
-        if flow == "naming":
-            return Outcome("allow", (), tuple(d for d in inside.duties if d.duty == "name-prefix"))
+        if flow in ("naming", "limited"):
+            passing = {(c.duty, c.payload) for c in doc.conditions if c.passes or c.duty == "name-prefix"}
+            duties = tuple(d for d in inside.duties if (d.duty, d.payload) in passing)
+            if flow == "naming":
+                return Outcome("allow", (), duties)
+            why = f"{doc.id} may not be used to improve {doc.students}, and whether this is one is not known"
+            return Outcome("unknown", (why,), duties)
         stance = self.policy.stances["heads" if relation in ("head_on", "adapter_of") else "silence"]
         if flow == "own" or (flow == "undefined" and stance == "own"):
             return Outcome("allow")
@@ -184,11 +213,19 @@ class Judge:
         return Outcome("unknown", (*inside.why, contested), inside.duties)
 
 
+def _both(first: Outcome, second: Outcome) -> Outcome:
+    stricter, other = sorted((second, first), key=lambda outcome: rank(outcome.value))
+    why = tuple(dict.fromkeys((*stricter.why, *other.why)))
+    duties = tuple(sorted({*first.duties, *second.duties}))
+    return Outcome(all_of([first.value, second.value]), why, duties)
+
+
 def _in_scope(kind: str, scope: Scope) -> bool:
     return scope == "all" or (scope == "nc" and kind in _PURPOSE_LIMITS)
 
 
-def _if_modified(modified: bool | None, why: str) -> tuple[Value, str]:
-    if modified is None:
-        return "unknown", f"{why}, and whether this counts as changed is contested (stance heads)"
-    return ("deny", why) if modified else ("allow", "")
+def _if_modified(situation: Situation, why: str) -> tuple[Value, str]:
+    if situation.modified is None:
+        stance = "silence" if OUTPUTS & set(situation.via) else "heads"
+        return "unknown", f"{why}, and whether this counts as changed is contested (stance {stance})"
+    return ("deny", why) if situation.modified else ("allow", "")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Literal, NamedTuple
 
 from headstock.licences.facts import Facts
@@ -14,17 +14,21 @@ Scope = Literal["all", "nc", "attribute", "note"]
 
 SCOPES: tuple[Scope, ...] = ("note", "attribute", "nc", "all")
 
-# Relations whose child contains the parent's weights, and whether that changes them. Conversion is a change of format.
-_INSIDE: dict[str, bool] = {
+COPIES: Mapping[str, bool] = {
     "finetuned_from": True,
     "quantised_from": True,
     "pruned_from": True,
     "merged_from": True,
     "initialised_from": True,
     "converted_from": False,
-    "uses_tokenizer_of": False,
 }
-_OUTSIDE = {"distilled_from", "trained_on_outputs_of"}
+"""Relations whose child contains the parent's weights, and whether that changes them. Conversion changes a format."""
+
+_INSIDE: Mapping[str, bool] = {**COPIES, "uses_tokenizer_of": False}
+
+OUTPUTS = frozenset({"distilled_from", "trained_on_outputs_of"})
+"""Relations whose child learned from the parent's answers."""
+
 _HEADS = {"head_on", "adapter_of"}
 _DATA_SCOPE: dict[str, Scope] = {
     "attribute": "attribute",
@@ -48,6 +52,8 @@ class Reach(NamedTuple):
     """Whether the whole contains it changed; None where that is contested."""
     origin: bool = False
     """True for the source that a checkpoint was converted from: what is said about one is said about the other."""
+    used: bool = False
+    """True for the teacher, and what it is made of, of something that was made here: we ran it ourselves."""
 
 
 class Step(NamedTuple):
@@ -84,13 +90,21 @@ def _along(facts: Facts, policy: Policy, reach: Reach, relation: str, parent: st
         return None
     if relation == "trained_on":
         scope = _DATA_SCOPE.get(policy.stances["training_data"])
-        return None if scope is None else Reach(parent, min(reach.scope, scope, key=SCOPES.index), reach.via, None)
+        if scope is None:
+            return None
+        # Who takes all terms of data to bind weights takes the weights for a changed form of the data.
+        changed = True if scope == "all" else reach.modified
+        return reach._replace(
+            digest=parent, scope=min(reach.scope, scope, key=SCOPES.index), modified=changed, origin=False
+        )
     heads = policy.stances["heads"]
     if relation in _HEADS and heads == "own":
         return None
-    if relation in _OUTSIDE or (relation in _HEADS and heads == "contested"):
+    if relation in OUTPUTS or (relation in _HEADS and heads == "contested"):
         via = tuple(sorted({*reach.via, relation}))
-        return Reach(parent, reach.scope, via, _worse(reach.modified, None))
+        # Of a teacher's own teacher we used nothing, unless we made the teacher too.
+        used = facts.said_made_here(reach.digest) if relation in OUTPUTS else reach.used
+        return Reach(parent, reach.scope, via, _worse(reach.modified, None), used=used)
     if relation == "composed_of":
         derivative = facts.kinds.get(parent) == "backbone"
         changed = {"own": False, "inherit": True, "contested": None}[heads] if derivative else False
@@ -98,7 +112,7 @@ def _along(facts: Facts, policy: Policy, reach: Reach, relation: str, parent: st
         # A relation that this version does not know is taken for the strictest.
         changed = _INSIDE.get(relation, True)
     origin = relation == "converted_from" and facts.kinds.get(parent) == "source"
-    return Reach(parent, reach.scope, reach.via, _worse(reach.modified, changed), origin)
+    return Reach(parent, reach.scope, reach.via, _worse(reach.modified, changed), origin, reach.used)
 
 
 def _worse(first: bool | None, second: bool | None) -> bool | None:

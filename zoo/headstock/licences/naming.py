@@ -13,13 +13,21 @@ def check_published_name(name: str, duties: Iterable[Duty]) -> None:
 
     Case and separators do not matter: `llama-3-intents` begins with `Llama 3`.
     """
+    error = misnamed(name, duties)
+    if error is not None:
+        raise error
+
+
+def misnamed(name: str, duties: Iterable[Duty]) -> FailedPrecondition | None:
+    """What `check_published_name` raises, for those who only warn of it."""
     for duty in sorted(duties):
         if duty.duty == "name-prefix" and not _plain(name).startswith(_plain(duty.payload)):
-            raise FailedPrecondition(
+            return FailedPrecondition(
                 f"{duty.licence} asks that a model made with it and made available has a name that begins with "
                 f"{duty.payload!r}; found {name!r}",
                 fix=f"publish it as {duty.payload.lower().replace(' ', '-')}-{name}",
             )
+    return None
 
 
 def _plain(name: str) -> str:

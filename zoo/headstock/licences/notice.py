@@ -14,6 +14,7 @@ from headstock.licences.judge import Duty
 from headstock.licences.lineage import Step, walk
 from headstock.licences.policy import Policy
 from headstock.licences.settled import Settled, settle
+from headstock.licences.statements import declared
 
 Read = Callable[[Digest], bytes]
 
@@ -121,18 +122,28 @@ def _texts(facts: Facts, shown: Sequence[str], settled: dict[str, Settled], read
             owners.setdefault((role, blob), []).append(facts.label(digest))
     for (role, blob), labels in sorted(owners.items(), key=lambda item: (item[1], item[0])):
         yield _RULE
-        yield f"{role.upper()} text of {', '.join(labels)}"
+        yield f"{role.upper().replace('-', ' ')} text of {', '.join(labels)}"
         yield _THIN
         yield from read(blob).decode(errors="replace").replace("\r\n", "\n").strip("\n").split("\n")
         yield ""
-    bare = [digest for digest in shown if "licence" not in facts.files.get(digest, {})]
-    missing = sorted({name for digest in bare for name in settled[digest].licences if _wants_text(name)})
+    missing = sorted(
+        {n for d in shown for n in set(settled[d].licences) - _came_along(facts, d, settled[d]) if _wants_text(n)}
+    )
     if missing:
         yield _RULE
         yield "Licences whose text did not come with the artefact; include it before sharing:"
         for name in missing:
             doc = library.find(base(name))
             yield f"  {name}: {doc.documents[0].source if doc else 'unknown'}"
+
+
+def _came_along(facts: Facts, digest: str, settled: Settled) -> set[str]:
+    """Licences of the artefact whose text is among its files: all of them, unless its texts are known to be some."""
+    if not {"licence", "model-licence"} & facts.files.get(digest, {}).keys():
+        return set()
+    texts = declared(s for s in facts.own_statements(digest) if s.source == "licence-file")
+    known = {name for r in texts.readings if r.expression is not None for name in r.expression.licences()}
+    return known or set(settled.licences)
 
 
 def _wants_text(licence: str) -> bool:

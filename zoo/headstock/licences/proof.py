@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import date
 from typing import Any
 
 from headstock.errors import Corrupt
@@ -17,7 +18,7 @@ from headstock.licences.values import Value, agreed, all_of, any_of
 
 Node = dict[str, Any]
 
-FORMAT = 1
+FORMAT = 2
 """Grows when proofs change their shape."""
 
 
@@ -31,24 +32,26 @@ def fact(value: Value, why: str) -> Node:
     return {"op": "fact", "value": value, "why": [why]}
 
 
-def sharing_node(terms: list[str], softened: bool) -> Node:
-    """Whether one licence can be found for works under `terms`; `softened` where it is contested that one is needed."""
+def sharing_node(terms: list[str], contested: str = "") -> Node:
+    """Whether one licence can be found for works under `terms`; `contested` is the stance on whether one is needed."""
     found = sharing([parse(text) for text in terms])
     node: Node = {"op": "sharing", "of_licences": terms, "value": found.value}
-    if softened and found.value == "deny":
+    if contested and found.value == "deny":
         node["value"] = "unknown"
-    if softened:
-        node["contested"] = True
+    if contested:
+        node["contested"] = contested
     if found.free:
         node["free"] = True
     why = [found.why] if found.why else []
-    if softened and why:
-        why.append("whether head and backbone are one work is contested (stance heads)")
+    if contested and why:
+        why.append(f"whether they are one work is contested (stance {contested})")
     return {**node, "outbound": list(found.licences), **({"why": why} if why else {})}
 
 
 def outcome_of(judge: Judge, licence: str, situation: Situation) -> Outcome:
     """What one licence says; `unknown` if there is no record of it."""
+    if refused := {licence, base(licence)} & set(judge.policy.refused):
+        return Outcome("deny", (f"{refused.pop()} is on the policy's list of refused licences",))
     doc = library.find(base(licence))
     if doc is None:
         return Outcome("allow" if situation.scope in ("note", "attribute") else "unknown", (f"no record of {licence}",))
@@ -90,7 +93,8 @@ def replay(proof: Mapping[str, Any]) -> Value:
         doc = library.find(licence)
         if doc is None or doc.digest != digest:
             raise Corrupt(f"the record of {licence} has changed since the proof was made", fix="headstock licence why")
-    judge = Judge(Policy.from_mapping(proof["policy"]), Context.from_mapping(proof["context"]))
+    day = date.fromisoformat(proof["date"]) if "date" in proof else None
+    judge = Judge(Policy.from_mapping(proof["policy"]), Context.from_mapping(proof["context"]), day)
     return _replay(judge, proof)
 
 
@@ -99,7 +103,7 @@ def _replay(judge: Judge, node: Mapping[str, Any]) -> Value:
     if node["op"] == "terms":
         value = outcome_of(judge, node["licence"], Situation.from_json(node)).value
     elif node["op"] == "sharing":
-        value = sharing_node(list(node["of_licences"]), bool(node.get("contested")))["value"]
+        value = sharing_node(list(node["of_licences"]), node.get("contested", ""))["value"]
     elif node["op"] == "fact":
         value = node["value"]
     else:

@@ -12,17 +12,13 @@ from headstock.licences.context import Context
 from headstock.licences.expression import Expression, parse
 from headstock.licences.facts import Facts
 from headstock.licences.judge import Duty, Judge, Situation
-from headstock.licences.lineage import Reach, Step, walk
+from headstock.licences.lineage import COPIES, OUTPUTS, Reach, Step, walk
 from headstock.licences.policy import Policy
 from headstock.licences.proof import FORMAT, Node, combined, fact, leaves, outcome_of, reasons, sharing_node
 from headstock.licences.relicensing import relicensed
 from headstock.licences.statements import Declared, Finding, declared
-from headstock.licences.values import Value, all_of
-
-_OWN = ("head", "adapter", "model")
-"""Kinds that are made here: without a statement of others they carry no terms but those of what they are made from."""
-
-_COPIES = ("finetuned_from", "quantised_from", "merged_from", "pruned_from", "converted_from")
+from headstock.licences.values import Value, all_of, any_of
+from headstock.licences.whole import arrives
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +67,17 @@ class Prover:
             "of": nodes,
             "value": value,
         }
+        if any(doc.lifecycle.expires for licence in whole["records"] if (doc := library.find(licence))):
+            # Only where the day matters: other proofs are the same tomorrow.
+            whole["date"] = self._judge.today.isoformat()
         return Made(value, tuple(dict.fromkeys(why)), whole, tuple(sorted(self._duties)), findings)
+
+    def value(self, subject: Digest) -> Value:
+        """What the proof would come to, without writing it down: what listings of thousands ask for."""
+        steps = walk(self._facts, subject, self._policy)
+        share = self._sharing(steps)
+        found = [self._judged(step.reach)[0]["value"] for step in steps]
+        return all_of([*found, share["value"]] if share else found)
 
     # ------------------------------------------------------------------------------------------ steps
     def _step(self, step: Step) -> Node:
@@ -91,7 +97,8 @@ class Prover:
         known = self._nodes.get(reach)
         if known is None:
             outer, self._duties = self._duties, set()
-            situation = Situation(reach.scope, reach.via, reach.modified, self._facts.modality(reach.digest))
+            modality = self._facts.modality(reach.digest)
+            situation = Situation(reach.scope, reach.via, reach.modified, modality, reach.used)
             known = (self._artefact(reach, situation), frozenset(self._duties))
             self._nodes[reach], self._duties = known, outer
         return known
@@ -110,7 +117,7 @@ class Prover:
             return nodes[0] if len(nodes) == 1 else combined("agree", nodes)
         if situation.scope in ("note", "attribute"):
             return fact("allow", "no source states its licence; only a remark is wanted of it")
-        if kind in _OWN or self._facts.made_here(digest):
+        if self._facts.made_here(digest):
             return fact("allow", "made here: carries no terms of its own")
         if kind == "source" and self._policy.stances["unstated_parent"] == "trust-child":
             return fact(
@@ -122,9 +129,14 @@ class Prover:
     def _reading(self, reading: Resolution, situation: Situation) -> Node:
         if reading.expression is not None:
             return self._expression(reading.expression, situation)
-        if reading.kind == "ambiguous" and reading.closed:
+        refused = bool(reading.candidates) and set(reading.candidates) <= set(self._policy.refused)
+        if reading.kind == "ambiguous" and (reading.closed or refused):
             return combined("agree", [self._licence(candidate, situation) for candidate in reading.candidates])
         value: Value = "allow" if situation.scope in ("note", "attribute") else "unknown"
+        if reading.living:
+            # Every edition that is known is weighed; one that is not may be stricter than all of them.
+            editions = combined("agree", [self._licence(candidate, situation) for candidate in reading.candidates])
+            return combined("all", [editions, fact(value, reading.why)])
         return fact(value, reading.why or f"one of {', '.join(reading.candidates)}, and which one is not said")
 
     def _expression(self, expression: Expression, situation: Situation) -> Node:
@@ -154,19 +166,26 @@ class Prover:
         """Whether one licence can be found for the whole: only sharing it asks for one."""
         if self._context.act != "distribute":
             return None
-        inside = [s.reach for s in steps if s.reach.scope == "all" and not s.reach.via]
-        certain = {r.digest for r in inside if r.modified is True}
-        contested = {r.digest for r in inside if r.modified is None}
-        own = {inside[0].digest} if inside else set()
+        reached = [(s.reach, self._arrival(s.reach)) for s in steps if s.reach.scope == "all"]
+        own = {steps[0].reach.digest}
+        certain = {r.digest for r, value in reached if value == "allow" and (r.modified is True or r.via)}
+        open_ = [r for r, value in reached if value == "unknown" or (r.modified is None and not r.via)]
         nodes = []
-        for digests, softened in (
-            (certain | own if certain else set(), False),
-            (own | certain | contested, True),
-        ):
-            terms = sorted({str(e) for digest in digests for e in self._settled(digest)})
-            if terms and (digests - own):
-                nodes.append(sharing_node(terms, softened))
+        if certain - own:
+            nodes.append(sharing_node(self._terms(own | certain)))
+        if {r.digest for r in open_} - own - certain:
+            stance = "silence" if all(OUTPUTS & {*r.via} for r in open_) else "heads"
+            nodes.append(sharing_node(self._terms(own | certain | {r.digest for r in open_}), stance))
+        nodes = [node for node in nodes if node["of_licences"]]
         return {"about": "the whole", **combined("all", nodes)} if nodes else None
+
+    def _terms(self, digests: Iterable[str]) -> list[str]:
+        return sorted({str(e) for digest in digests for e in self._settled(digest)})
+
+    def _arrival(self, reach: Reach) -> Value:
+        """Whether the artefact's terms bind the whole: always where it is inside."""
+        terms = self._settled(reach.digest) if reach.via else []
+        return any_of(arrives(one, reach.via, self._policy) for one in terms) if terms else "allow"
 
     def _settled(self, digest: str) -> list[Expression]:
         """What the artefact is under: the decision, or everything that was declared or may have been meant."""
@@ -175,7 +194,7 @@ class Prover:
             return [parse(decision.expression)]
         readings = self._read(digest).readings
         definite = [r.expression for r in readings if r.expression is not None]
-        return definite + [parse(name) for r in readings if r.closed for name in r.candidates]
+        return definite + [parse(name) for r in readings if r.closed or r.living for name in r.candidates]
 
     def _findings(self, steps: Sequence[Step]) -> tuple[Finding, ...]:
         found: dict[tuple[str, str], Finding] = {}
@@ -187,13 +206,7 @@ class Prover:
             remarks = [f for f in self._read(digest).findings if step.reach.scope != "note"]
             if step.reach.scope == "note":
                 remarks += self._noted(step)
-            elif step.relation in (
-                "finetuned_from",
-                "quantised_from",
-                "merged_from",
-                "pruned_from",
-                "converted_from",
-            ):
+            elif step.relation in COPIES:
                 remarks += relicensed(self._settled(step.child), self._settled(digest))
             for remark in remarks:
                 message = f"{label}: {remark.message}"

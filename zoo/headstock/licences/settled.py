@@ -29,7 +29,7 @@ def settle(facts: Facts, digest: str) -> Settled:
     said = declared(facts.statements_about(digest))
     decision = facts.conclusions.get(digest)
     named = {n for r in said.readings if r.expression for n in r.expression.licences()}
-    named |= {n for r in said.readings if r.closed for n in r.candidates}
+    named |= {n for r in said.readings if r.closed or r.living for n in r.candidates}
     if decision is None:
         return Settled(said.text, NOASSERTION, tuple(sorted(named)), said.findings, None)
     return Settled(said.text, decision.expression, parse(decision.expression).licences(), said.findings, decision)

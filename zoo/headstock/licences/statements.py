@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from headstock.licences import library
-from headstock.licences.aliases import NOASSERTION, Resolution, resolve
+from headstock.licences import texts as texts_
+from headstock.licences.aliases import NOASSERTION, Resolution, base, resolve
 from headstock.records import Evidence
 
-_RECOGNISED = frozenset({"MIT", "BSD-2-Clause", "BSD-3-Clause", "Apache-2.0"})
-"""Licences whose text is recognised word for word wherever it turns up."""
+SIMILARITY = "similarity"
+"""Kind of source of a remark about a licence text that is no known one word for word: which it is most like."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +43,12 @@ def declared(statements: Iterable[Evidence]) -> Declared:
     """Read the licence statements of one artefact together. The order of the statements does not matter."""
     said: dict[str, tuple[Resolution, list[str]]] = {}
     unread: list[Evidence] = []
+    alike: set[str] = set()
     for statement in statements:
         if statement.field != "licence":
+            continue
+        if statement.source == SIMILARITY:
+            alike.add(statement.raw)
             continue
         meaning = _meaning(statement)
         if meaning.kind == "unknown" and statement.source == "licence-file":
@@ -57,7 +61,7 @@ def declared(statements: Iterable[Evidence]) -> Declared:
     if len(readings) > 1:
         voices = " but ".join(f"{_words(m)} ({', '.join(sorted(set(by)))})" for m, by in kept.values())
         findings.insert(0, Finding("conflict", f"sources declare {voices}"))
-    doubt = _unread(unread, readings)
+    doubt = _unread(unread, readings, sorted(alike))
     return Declared((*readings, *doubt[0]), (*findings, *doubt[1]))
 
 
@@ -84,7 +88,8 @@ def _listed(text: str) -> Resolution:
         return meanings[0] if meanings else Resolution("unstated")
     licences = sorted(str(m.expression) for m in meanings if m.expression is not None)
     closed = len(licences) == len(meanings)
-    return Resolution("ambiguous", None, tuple(licences), closed, "several are listed, neither joined by and nor by or")
+    why = "several are listed, neither joined by and nor by or"
+    return Resolution("ambiguous", None, tuple(licences), closed, why=why)
 
 
 def _key(meaning: Resolution) -> str:
@@ -111,23 +116,23 @@ def _finding(meaning: Resolution) -> Finding:
     return Finding("unknown-licence", meaning.why)
 
 
-def _unread(texts: Sequence[Evidence], readings: Sequence[Resolution]) -> tuple[list[Resolution], list[Finding]]:
-    """What an unrecognised licence text means beside what the other sources say."""
+def _unread(
+    texts: Sequence[Evidence], readings: Sequence[Resolution], alike: Sequence[str]
+) -> tuple[list[Resolution], list[Finding]]:
+    """What a licence text that is none word for word means beside what the other sources say.
+
+    However alike it is to a known one, it is another: one clause makes CC-BY of CC-BY-NC, 98 % alike.
+    """
     if not texts:
         return [], []
-    words = sorted({_meaning(text).why for text in texts})
+    words = "; ".join([*sorted({_meaning(text).why for text in texts}), *(f"its words are {one}" for one in alike)])
     named = sorted({licence for r in readings if r.expression for licence in r.expression.licences()})
-    comparable = [licence for licence in named if _comparable(licence)]
-    if named and not comparable:
-        why = f"{'; '.join(words)} was not compared with {', '.join(named)}: the record does not know its text"
-        return [], [Finding("text-not-compared", why, warn=False)]
-    unknown = Resolution("unknown", why="; ".join(words))
-    if comparable:
-        message = f"{'; '.join(words)} is not the text of {', '.join(comparable)}, which another source declares"
+    comparable = [licence for licence in named if texts_.is_known(base(licence))]
+    unknown = Resolution("unknown", why=words)
+    if comparable or (named and alike):
+        message = f"{words}; it is not the text of {', '.join(comparable or named)}, which another source declares"
         return [unknown], [Finding("text-differs", message)]
-    return [unknown], [Finding("unknown-licence", f"{'; '.join(words)} is not known")]
-
-
-def _comparable(licence: str) -> bool:
-    doc = library.find(licence)
-    return licence in _RECOGNISED or (doc is not None and any(d.words for d in doc.documents))
+    if named:
+        why = f"{words} was not compared with {', '.join(named)}: the record does not know its text"
+        return [], [Finding("text-not-compared", why)]
+    return [unknown], [Finding("unknown-licence", f"{words} is not known")]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from datetime import date
 from functools import cached_property
 from typing import Any, Literal, get_args
 
@@ -38,16 +39,21 @@ Limit = Literal[
     "research-only",
     "field-of-use",
     "scale",
+    "revenue",
     "territory",
     "no-derivatives",
+    "no-adaptation",
     "no-sharing",
     "remote-restriction",
     "latest-version",
 ]
 """What a restriction forbids or reserves."""
 
-Flow = Literal["inherits", "own", "undefined", "forbidden", "naming"]
-"""What of a parent's terms reaches a child that does not contain the parent's weights. `naming`: duties of naming."""
+Flow = Literal["inherits", "own", "undefined", "forbidden", "limited", "naming"]
+"""What of a parent's terms reaches a child that does not contain the parent's weights.
+
+`naming`: duties of naming. `limited`: forbidden for those children that the record's `students` describes.
+"""
 
 Mode = Literal["any", "keep", "same", "none"]
 """Derivatives may go out: under anything; under anything that keeps these terms beside; under `to` only; not at all."""
@@ -63,6 +69,8 @@ class Condition:
     on: tuple[Trigger, ...]
     payload: str = ""
     """What to display, to prefix, to pass on..."""
+    passes: bool = False
+    """True if it reaches children that learned from the work too, where the flow is `naming`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +79,8 @@ class Restriction:
 
     kind: Limit
     values: tuple[str, ...] = ()
-    """Fields of use, territories..., or the number of monthly users from which a separate licence is needed."""
+    """Fields of use, territories..., or the number of monthly users, or US dollars a year, above which a separate
+    licence is needed."""
     modality: str = ""
     """If set, it binds models of that modality only."""
 
@@ -110,6 +119,8 @@ class Lifecycle:
     """None where the licence does not say."""
     ends_on_breach: bool | None = None
     terms_may_change: bool = False
+    expires: str = ""
+    """Last day of the grant, ISO 8601; empty where it has none. Bought licences often end."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,6 +137,8 @@ class LicenceDoc:
     """Per relation of `FLOW_RELATIONS`; absent means `undefined`: the licence does not speak of it."""
     outbound: Outbound = Outbound()
     lifecycle: Lifecycle = Lifecycle()
+    students: str = ""
+    """For the flow `limited`: which children it forbids, in words that follow "to improve"."""
     complete: bool = True
     """False while not every term has been read: such a record can deny but never allow."""
     remark: str = ""
@@ -147,13 +160,16 @@ class LicenceDoc:
             restrictions=tuple(_restriction(r) for r in reader.tables("restrictions")),
             flow=_flow(reader),
             outbound=_outbound(reader),
-            lifecycle=Lifecycle(**reader.table("lifecycle", ("irrevocable", "ends_on_breach", "terms_may_change"))),
+            lifecycle=_lifecycle(reader),
+            students=str(reader.take("students", "")),
             complete=bool(reader.take("complete", True)),
             remark=str(reader.take("remark", "")),
         )
         reader.finish()
         if not doc.documents:
             raise Corrupt(f"licence record {doc.id!r} names no document; expected at least where its text is published")
+        if ("limited" in doc.flow.values()) is not bool(doc.students):
+            raise Corrupt(f"licence record {doc.id!r}: the flow 'limited' and 'students' go together")
         return doc
 
 
@@ -210,17 +226,29 @@ def _condition(reader: _Reader) -> Condition:
     triggers = reader.words("on")
     if not triggers or set(triggers) - set(get_args(Trigger)):
         raise Corrupt(f"licence record {reader.record!r}: on is {triggers}; expected of {list(get_args(Trigger))}")
-    found = Condition(reader.word("duty", Duty), triggers, str(reader.take("payload", "")))  # type: ignore[arg-type]
+    payload, passes = str(reader.take("payload", "")), bool(reader.take("passes", False))
+    found = Condition(reader.word("duty", Duty), triggers, payload, passes)  # type: ignore[arg-type]
     reader.finish()
     return found
 
 
 def _restriction(reader: _Reader) -> Restriction:
     found = Restriction(reader.word("kind", Limit), reader.words("values"), str(reader.take("modality", "")))
-    if found.kind == "scale" and not (len(found.values) == 1 and found.values[0].isdigit()):
-        raise Corrupt(f"licence record {reader.record!r}: a scale has one number; found {found.values}")
+    if found.kind in ("scale", "revenue") and not (len(found.values) == 1 and found.values[0].isdigit()):
+        raise Corrupt(f"licence record {reader.record!r}: a {found.kind} has one number; found {found.values}")
     reader.finish()
     return found
+
+
+def _lifecycle(reader: _Reader) -> Lifecycle:
+    value = reader.table("lifecycle", ("irrevocable", "ends_on_breach", "terms_may_change", "expires"))
+    expires = value.get("expires", "")
+    try:
+        # TOML has dates of its own, and people quote them too.
+        day = date.fromisoformat(str(expires)).isoformat() if expires else ""
+    except ValueError as error:
+        raise Corrupt(f"licence record {reader.record!r}: expires is {expires!r}; expected 2027-12-31") from error
+    return Lifecycle(**{**value, "expires": day})
 
 
 def _flow(reader: _Reader) -> dict[str, Flow]:

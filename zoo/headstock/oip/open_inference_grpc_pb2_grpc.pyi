@@ -49,7 +49,7 @@ class GRPCInferenceServiceStub:
     ModelInfer: _grpc.UnaryUnaryMultiCallable[_open_inference_grpc_pb2.ModelInferRequest, _open_inference_grpc_pb2.ModelInferResponse]
     """One batch of rows in, their answers out."""
     ModelStreamInfer: _grpc.StreamStreamMultiCallable[_open_inference_grpc_pb2.ModelInferRequest, _open_inference_grpc_pb2.ModelStreamInferResponse]
-    """Many requests and answers on one stream. Unimplemented."""
+    """Many requests and answers on one stream."""
     ModelConfig: _grpc.UnaryUnaryMultiCallable[_open_inference_grpc_pb2.ModelConfigRequest, _open_inference_grpc_pb2.ModelConfigResponse]
     """Batching limits, optional inputs, digests and licence evidence of one model."""
     ModelStatistics: _grpc.UnaryUnaryMultiCallable[_open_inference_grpc_pb2.ModelStatisticsRequest, _open_inference_grpc_pb2.ModelStatisticsResponse]
@@ -57,9 +57,8 @@ class GRPCInferenceServiceStub:
     RepositoryIndex: _grpc.UnaryUnaryMultiCallable[_open_inference_grpc_pb2.RepositoryIndexRequest, _open_inference_grpc_pb2.RepositoryIndexResponse]
     """What the catalogue holds and what of it is loaded."""
     RepositoryModelLoad: _grpc.UnaryUnaryMultiCallable[_open_inference_grpc_pb2.RepositoryModelLoadRequest, _open_inference_grpc_pb2.RepositoryModelLoadResponse]
-    """Unimplemented: models load on demand."""
+    """PERMISSION_DENIED unless the server was started with --allow-admin, as all that changes something."""
     RepositoryModelUnload: _grpc.UnaryUnaryMultiCallable[_open_inference_grpc_pb2.RepositoryModelUnloadRequest, _open_inference_grpc_pb2.RepositoryModelUnloadResponse]
-    """Unimplemented."""
     SystemSharedMemoryStatus: _grpc.UnaryUnaryMultiCallable[_open_inference_grpc_pb2.SystemSharedMemoryStatusRequest, _open_inference_grpc_pb2.SystemSharedMemoryStatusResponse]
     """Shared memory named by clients is a way into the server's address space: unimplemented, on purpose."""
     SystemSharedMemoryRegister: _grpc.UnaryUnaryMultiCallable[_open_inference_grpc_pb2.SystemSharedMemoryRegisterRequest, _open_inference_grpc_pb2.SystemSharedMemoryRegisterResponse]
@@ -68,7 +67,7 @@ class GRPCInferenceServiceStub:
     CudaSharedMemoryRegister: _grpc.UnaryUnaryMultiCallable[_open_inference_grpc_pb2.CudaSharedMemoryRegisterRequest, _open_inference_grpc_pb2.CudaSharedMemoryRegisterResponse]
     CudaSharedMemoryUnregister: _grpc.UnaryUnaryMultiCallable[_open_inference_grpc_pb2.CudaSharedMemoryUnregisterRequest, _open_inference_grpc_pb2.CudaSharedMemoryUnregisterResponse]
     TraceSetting: _grpc.UnaryUnaryMultiCallable[_open_inference_grpc_pb2.TraceSettingRequest, _open_inference_grpc_pb2.TraceSettingResponse]
-    """Unimplemented."""
+    """Reading is free."""
     LogSettings: _grpc.UnaryUnaryMultiCallable[_open_inference_grpc_pb2.LogSettingsRequest, _open_inference_grpc_pb2.LogSettingsResponse]
 
 @_typing.type_check_only
@@ -87,7 +86,7 @@ class GRPCInferenceServiceAsyncStub(GRPCInferenceServiceStub):
     ModelInfer: _aio.UnaryUnaryMultiCallable[_open_inference_grpc_pb2.ModelInferRequest, _open_inference_grpc_pb2.ModelInferResponse]  # type: ignore[assignment]
     """One batch of rows in, their answers out."""
     ModelStreamInfer: _aio.StreamStreamMultiCallable[_open_inference_grpc_pb2.ModelInferRequest, _open_inference_grpc_pb2.ModelStreamInferResponse]  # type: ignore[assignment]
-    """Many requests and answers on one stream. Unimplemented."""
+    """Many requests and answers on one stream."""
     ModelConfig: _aio.UnaryUnaryMultiCallable[_open_inference_grpc_pb2.ModelConfigRequest, _open_inference_grpc_pb2.ModelConfigResponse]  # type: ignore[assignment]
     """Batching limits, optional inputs, digests and licence evidence of one model."""
     ModelStatistics: _aio.UnaryUnaryMultiCallable[_open_inference_grpc_pb2.ModelStatisticsRequest, _open_inference_grpc_pb2.ModelStatisticsResponse]  # type: ignore[assignment]
@@ -95,9 +94,8 @@ class GRPCInferenceServiceAsyncStub(GRPCInferenceServiceStub):
     RepositoryIndex: _aio.UnaryUnaryMultiCallable[_open_inference_grpc_pb2.RepositoryIndexRequest, _open_inference_grpc_pb2.RepositoryIndexResponse]  # type: ignore[assignment]
     """What the catalogue holds and what of it is loaded."""
     RepositoryModelLoad: _aio.UnaryUnaryMultiCallable[_open_inference_grpc_pb2.RepositoryModelLoadRequest, _open_inference_grpc_pb2.RepositoryModelLoadResponse]  # type: ignore[assignment]
-    """Unimplemented: models load on demand."""
+    """PERMISSION_DENIED unless the server was started with --allow-admin, as all that changes something."""
     RepositoryModelUnload: _aio.UnaryUnaryMultiCallable[_open_inference_grpc_pb2.RepositoryModelUnloadRequest, _open_inference_grpc_pb2.RepositoryModelUnloadResponse]  # type: ignore[assignment]
-    """Unimplemented."""
     SystemSharedMemoryStatus: _aio.UnaryUnaryMultiCallable[_open_inference_grpc_pb2.SystemSharedMemoryStatusRequest, _open_inference_grpc_pb2.SystemSharedMemoryStatusResponse]  # type: ignore[assignment]
     """Shared memory named by clients is a way into the server's address space: unimplemented, on purpose."""
     SystemSharedMemoryRegister: _aio.UnaryUnaryMultiCallable[_open_inference_grpc_pb2.SystemSharedMemoryRegisterRequest, _open_inference_grpc_pb2.SystemSharedMemoryRegisterResponse]  # type: ignore[assignment]
@@ -106,7 +104,7 @@ class GRPCInferenceServiceAsyncStub(GRPCInferenceServiceStub):
     CudaSharedMemoryRegister: _aio.UnaryUnaryMultiCallable[_open_inference_grpc_pb2.CudaSharedMemoryRegisterRequest, _open_inference_grpc_pb2.CudaSharedMemoryRegisterResponse]  # type: ignore[assignment]
     CudaSharedMemoryUnregister: _aio.UnaryUnaryMultiCallable[_open_inference_grpc_pb2.CudaSharedMemoryUnregisterRequest, _open_inference_grpc_pb2.CudaSharedMemoryUnregisterResponse]  # type: ignore[assignment]
     TraceSetting: _aio.UnaryUnaryMultiCallable[_open_inference_grpc_pb2.TraceSettingRequest, _open_inference_grpc_pb2.TraceSettingResponse]  # type: ignore[assignment]
-    """Unimplemented."""
+    """Reading is free."""
     LogSettings: _aio.UnaryUnaryMultiCallable[_open_inference_grpc_pb2.LogSettingsRequest, _open_inference_grpc_pb2.LogSettingsResponse]  # type: ignore[assignment]
 
 class GRPCInferenceServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -164,7 +162,7 @@ class GRPCInferenceServiceServicer(metaclass=_abc_1.ABCMeta):
         request_iterator: _MaybeAsyncIterator[_open_inference_grpc_pb2.ModelInferRequest],
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_open_inference_grpc_pb2.ModelStreamInferResponse], _abc.AsyncIterator[_open_inference_grpc_pb2.ModelStreamInferResponse]]:
-        """Many requests and answers on one stream. Unimplemented."""
+        """Many requests and answers on one stream."""
 
     @_abc_1.abstractmethod
     def ModelConfig(
@@ -196,15 +194,14 @@ class GRPCInferenceServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _open_inference_grpc_pb2.RepositoryModelLoadRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_open_inference_grpc_pb2.RepositoryModelLoadResponse, _abc.Awaitable[_open_inference_grpc_pb2.RepositoryModelLoadResponse]]:
-        """Unimplemented: models load on demand."""
+        """PERMISSION_DENIED unless the server was started with --allow-admin, as all that changes something."""
 
     @_abc_1.abstractmethod
     def RepositoryModelUnload(
         self,
         request: _open_inference_grpc_pb2.RepositoryModelUnloadRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_open_inference_grpc_pb2.RepositoryModelUnloadResponse, _abc.Awaitable[_open_inference_grpc_pb2.RepositoryModelUnloadResponse]]:
-        """Unimplemented."""
+    ) -> _typing.Union[_open_inference_grpc_pb2.RepositoryModelUnloadResponse, _abc.Awaitable[_open_inference_grpc_pb2.RepositoryModelUnloadResponse]]: ...
 
     @_abc_1.abstractmethod
     def SystemSharedMemoryStatus(
@@ -255,7 +252,7 @@ class GRPCInferenceServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _open_inference_grpc_pb2.TraceSettingRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_open_inference_grpc_pb2.TraceSettingResponse, _abc.Awaitable[_open_inference_grpc_pb2.TraceSettingResponse]]:
-        """Unimplemented."""
+        """Reading is free."""
 
     @_abc_1.abstractmethod
     def LogSettings(

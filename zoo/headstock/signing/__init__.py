@@ -3,6 +3,15 @@
 from __future__ import annotations
 
 from headstock.signing.folder import SIGNATURE, sign_folder, verify_folder
-from headstock.signing.kept import SIGN, sign_version, trouble, verify_version
+from headstock.signing.kept import SIGN, is_signed, sign_version, trouble, verify_version
 
-__all__ = ["SIGN", "SIGNATURE", "sign_folder", "sign_version", "trouble", "verify_folder", "verify_version"]
+__all__ = [
+    "SIGN",
+    "SIGNATURE",
+    "is_signed",
+    "sign_folder",
+    "sign_version",
+    "trouble",
+    "verify_folder",
+    "verify_version",
+]

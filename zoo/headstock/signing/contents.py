@@ -62,7 +62,8 @@ def _licence(catalogue: Catalogue, facts: Facts, version: Version) -> str:
     """The licence texts that came with the parts, each once; where none came, that is what it says."""
     identity = facts.identity(version.subject)
     digests = [version.subject, *(identity[p] for p in ("backbone", "head", "adapter") if identity.get(p))]
-    found = {facts.files[d]["licence"]: facts.label(d) for d in digests if "licence" in facts.files.get(d, {})}
+    roles = ("licence", "model-licence", "use-policy")
+    found = {blob: facts.label(d) for d in digests for role, blob in facts.files.get(d, {}).items() if role in roles}
     if not found:
         return "NOASSERTION: no licence text came with these files. What sources declare is in NOTICE.\n"
     texts = [(label, catalogue.store.read_bytes(blob).decode(errors="replace")) for blob, label in found.items()]

@@ -59,6 +59,11 @@ def check_record(folder: Path, version: Version) -> None:
         raise Corrupt(f"the folder {folder.name!r} is of {found.get('name')}:{found.get('version')}, not of {version}")
 
 
+def is_signed(catalogue: Catalogue, version: Version) -> bool:
+    """True if a signature of the version is kept here, by whatever key and whether it holds or not."""
+    return (_kept(catalogue, version) / SIGNATURE).is_file()
+
+
 def trouble(catalogue: Catalogue, version: Version, keys: Sequence[str]) -> str:
     """Why a version has no valid signature by any of the keys; empty if it has one.
 
@@ -79,7 +84,7 @@ def trouble(catalogue: Catalogue, version: Version, keys: Sequence[str]) -> str:
 
 def _verify_once(catalogue: Catalogue, version: Version, key: Path) -> None:
     folder = _kept(catalogue, version)
-    if not (folder / SIGNATURE).is_file():
+    if not is_signed(catalogue, version):
         raise _unsigned(version)
     if not key.is_file():
         raise NotFound(f"the policy's public key {key.name!r} does not exist")

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from headstock.sources.fetched import Statement
+from headstock.sources.fetched import Statement, is_licence_text
 from headstock.sources.licence_ids import NOASSERTION, normalise
 from headstock.sources.licence_text import first_words, recognise
 
@@ -47,14 +47,19 @@ def licence_statement(value: Any, source: str, locator: str, beside: Mapping[str
     return Statement("licence", normalise(listed[0]) if len(listed) == 1 else NOASSERTION, source, locator, raw)
 
 
-def licence_file_statement(path: Path, locator: str) -> Statement:
-    """The licence that a text is, word for word, with its first words."""
-    from headstock.licences.texts import recognise_words
+def licence_file_statements(path: Path, locator: str) -> list[Statement]:
+    """The licence that a text is, word for word, with its first words; if none, which known one it is most like."""
+    from headstock.licences.texts import recognise_words, resembled
 
     text = _read(path)
     known = recognise(text)
     known = recognise_words(text) or NOASSERTION if known == NOASSERTION else known
-    return Statement("licence", known, "licence-file", locator, first_words(text))
+    said = [Statement("licence", known, "licence-file", locator, first_words(text))]
+    licence, likeness = resembled(text) if known == NOASSERTION else ("", 0.0)
+    if licence:
+        # Never a value: what is nearly a licence is another.
+        said.append(Statement("licence", NOASSERTION, "similarity", locator, f"{likeness:.0%} like {licence}"))
+    return said
 
 
 def package_statements(metadata: Metadata, locator: str) -> list[Statement]:
@@ -90,8 +95,8 @@ def folder_statements(root: Path, config: Mapping[str, Any], label: str, itself:
     statements = []
     if (root / "README.md").is_file():
         statements += card_statements(root / "README.md", f"{label}/README.md")
-    for path in sorted(root.glob("LICEN[SC]E*")):
-        statements.append(licence_file_statement(path, f"{label}/{path.name}"))
+    for path in sorted(p for p in root.iterdir() if is_licence_text(p.name) and p.is_file()):
+        statements += licence_file_statements(path, f"{label}/{path.name}")
     return statements + config_statements(config, itself, f"{label}/config.json")
 
 

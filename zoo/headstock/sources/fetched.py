@@ -15,18 +15,27 @@ from headstock.errors import InvalidInput
 from headstock.hookspecs import SourceFiles
 from headstock.records import Evidence
 
+_LICENCE_TEXT = r"(?:LICENSE|LICENCE|COPYING)(?:[_-](?:MODELS?|WEIGHTS))?|MODEL[_-]LICEN[SC]E"
+_ENDING = r"(?:\.[A-Za-z]+)?"
+_WORDS = re.compile(rf"README\.md|(?:{_LICENCE_TEXT}|NOTICE|USE[_-]POLICY){_ENDING}")
+_TEXT = re.compile(rf"(?:{_LICENCE_TEXT}){_ENDING}")
+
 _ALLOWED = re.compile(
     r"config\.json|[\w.-]+\.safetensors|model\.safetensors\.index\.json"
     r"|tokenizer\.json|tokenizer_config\.json|special_tokens_map\.json|added_tokens\.json"
     r"|vocab\.txt|vocab\.json|merges\.txt|spiece\.model|sentencepiece\.bpe\.model|tokenizer\.model"
     r"|modules\.json|config_sentence_transformers\.json|sentence_[a-z]+_config\.json|\d+_[A-Za-z]+/config\.json"
-    r"|preprocessor_config\.json|README\.md|(?:LICENSE|LICENCE|NOTICE)(?:\.[A-Za-z]+)?"
+    rf"|preprocessor_config\.json|{_WORDS.pattern}"
 )
 """Files that a backbone can need. Pickle (`*.bin`, `*.pt`) and code (`*.py`) are never fetched."""
 
-_WORDS = re.compile(r"README\.md|(?:LICENSE|LICENCE|NOTICE)(?:\.[A-Za-z]+)?")
-
-_DOCUMENTS = {"card": ("README.md",), "licence": ("LICEN[SC]E", "LICEN[SC]E.*"), "notice": ("NOTICE", "NOTICE.*")}
+_DOCUMENTS = {
+    "card": ("README.md",),
+    "licence": ("LICEN[SC]E", "LICEN[SC]E.*", "COPYING", "COPYING.*"),
+    "model-licence": ("LICEN[SC]E[_-]*", "COPYING[_-]*", "MODEL[_-]LICEN[SC]E", "MODEL[_-]LICEN[SC]E.*"),
+    "notice": ("NOTICE", "NOTICE.*"),
+    "use-policy": ("USE[_-]POLICY", "USE[_-]POLICY.*"),
+}
 """Role to patterns of the files that are kept for their words."""
 
 _PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".h5", ".msgpack")
@@ -61,7 +70,7 @@ class Fetched:
     """Relative file name to digest of every file under `files.root`."""
     statements: tuple[Statement, ...]
     documents: Mapping[str, Path] = field(default_factory=dict)
-    """`licence`, `notice` and `card`, where the source has them."""
+    """`card`, `licence`, `model-licence`, `notice` and `use-policy`, where the source has them."""
 
 
 def is_allowed(name: str) -> bool:
@@ -70,8 +79,13 @@ def is_allowed(name: str) -> bool:
 
 
 def is_words(name: str) -> bool:
-    """True for a card, a licence text or a NOTICE."""
+    """True for a card, a licence text, a use policy or a NOTICE."""
     return _WORDS.fullmatch(name) is not None
+
+
+def is_licence_text(name: str) -> bool:
+    """True for a licence of the weights; a `LICENSE-CODE` beside it is about something else."""
+    return _TEXT.fullmatch(name) is not None
 
 
 def check_complete(names: Iterable[str], label: str) -> None:
@@ -123,10 +137,10 @@ def read_config(root: Path, label: str) -> Mapping[str, Any]:
 
 
 def documents_under(root: Path) -> dict[str, Path]:
-    """The licence text, the NOTICE text and the card among fetched files, by role; of several, the plainest name."""
+    """Card, licence texts, NOTICE and use policy among fetched files, by role; of several, the plainest name."""
     found = {}
     for role, patterns in _DOCUMENTS.items():
-        paths = [path for pattern in patterns for path in sorted(root.glob(pattern)) if path.is_file()]
+        paths = [p for pattern in patterns for p in sorted(root.glob(pattern)) if p.is_file() and is_words(p.name)]
         if paths:
             found[role] = paths[0]
     return found

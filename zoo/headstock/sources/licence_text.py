@@ -42,7 +42,7 @@ _APACHE_TEXT = re.compile(
 
 # What may stand before the words of a short licence: its title, and lines that only say who owns the work.
 _TITLE = r"(?:(?:the )?(?:mit|expat|bsd(?: [23] clause)?|[23] clause bsd|new bsd|modified bsd)? ?licen[sc]e (?:mit )?)?"
-_OWNER_LINE = re.compile(
+OWNER_LINE = re.compile(
     r"^\W*(?!.*\b(?:use|used|only|may|must|permission|commercial)\b)"
     r"(?:copyright\b|\(c\)|©|all rights reserved).{0,160}$",
     re.IGNORECASE | re.MULTILINE,
@@ -56,7 +56,7 @@ def recognise(text: str) -> str:
     # Only before the terms: inside them a wrapped line may begin with "copyright" too.
     body = _BODY.search(text)
     start = body.start() if body else 0
-    words = _words(_OWNER_LINE.sub("", text[:start]) + text[start:])
+    words = _words(OWNER_LINE.sub("", text[:start]) + text[start:])
     for spdx, pattern in _PATTERNS.items():
         if pattern.fullmatch(words):
             return spdx

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from headstock.digest import Digest, digest_file
 from headstock.errors import NotFound
+from headstock.licences.facts import TEXT_ROLES
 from headstock.sources.evidence import folder_statements
 from headstock.sources.fetched import Statement, documents_under
 
@@ -20,7 +21,7 @@ class Now:
     """Commit of the default branch; empty for a folder."""
     statements: tuple[Statement, ...]
     texts: Mapping[str, Digest]
-    """Digest of the `licence` and of the `notice` text, where the source has them."""
+    """Digests of the texts that a licence can be made of, by role, where the source has them."""
 
 
 def hub_now(name: str, workdir: Path) -> Now:
@@ -40,4 +41,4 @@ def folder_now(folder: Path, label: str) -> Now:
 
 def _texts(root: Path) -> dict[str, Digest]:
     found = documents_under(root)
-    return {role: digest_file(found[role]) for role in ("licence", "notice") if role in found}
+    return {role: digest_file(found[role]) for role in TEXT_ROLES if role in found}

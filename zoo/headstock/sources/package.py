@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 
 from headstock.errors import InvalidInput, NotFound
 from headstock.hookspecs import SourceFiles
-from headstock.sources.evidence import folder_statements, licence_file_statement, package_statements
+from headstock.sources.evidence import folder_statements, licence_file_statements, package_statements
 from headstock.sources.fetched import (
     Fetched,
     Statement,
@@ -90,7 +90,7 @@ def _distribution(module: str) -> metadata.Distribution | None:
 def _distribution_statements(distribution: metadata.Distribution, label: str) -> list[Statement]:
     statements = package_statements(distribution.metadata, f"{label}/METADATA")
     for path in _licence_files(distribution):
-        statements.append(licence_file_statement(path, f"{label}/{path.name}"))
+        statements += licence_file_statements(path, f"{label}/{path.name}")
     return statements
 
 

@@ -68,6 +68,12 @@ class Lineage:
         identity = {"kind": "model", "backbone": self[on], "head": head, "adapter": None, "test_name": name}
         return self._add(name, identity)
 
+    def part(self, name: str, kind: str, *, on: str, seed: int = 0) -> Digest:
+        """A head or an adapter by itself, of which nothing is said yet."""
+        digest = self._add(name, {"kind": kind, "type": "text-classification", "backbone": self[on], "seed": seed})
+        self._edges.append((digest, "head_on" if kind == "head" else "adapter_of", self[on]))
+        return digest
+
     def edge(self, child: str, relation: str, parent: str) -> None:
         """A lineage edge."""
         self._edges.append((self[child], relation, self[parent]))

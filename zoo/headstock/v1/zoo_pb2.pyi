@@ -24,16 +24,26 @@ class ListRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     KIND_FIELD_NUMBER: _builtins.int
+    MAY_FIELD_NUMBER: _builtins.int
+    BACKBONE_FIELD_NUMBER: _builtins.int
     kind: _builtins.str
     """`backbone`, `model`, or empty for both."""
+    may: _builtins.str
+    """`research`, `internal` or `commercial`: only what the licences are known to allow for that purpose, as with
+    `headstock list --may`; the rest of the use is that of the policy. Empty for all.
+    """
+    backbone: _builtins.str
+    """Digest of a backbone, or its first 8 hex digits and more after `sha256:`: it and what stands on it. Empty for all."""
     def __init__(
         self,
         *,
         kind: _builtins.str = ...,
+        may: _builtins.str = ...,
+        backbone: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["backbone", b"backbone", "kind", b"kind", "may", b"may"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -108,7 +118,9 @@ class Entry(_message.Message):
     reason: _builtins.str
     """Why it is not ready."""
     verdict: _builtins.str
-    """`allow`, `unknown` or `deny` for the use that this server's policy means; empty for a backbone, and where nobody asks."""
+    """`allow`, `unknown` or `deny` for the caller's use, which is that of the server's policy unless it names the caller's
+    tenant; empty where nobody asks.
+    """
     verdict_reason: _builtins.str
     """The verdict's reason in one line."""
     proof_id: _builtins.str
@@ -537,6 +549,339 @@ class LineageNode(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___LineageNode: _TypeAlias = LineageNode  # noqa: Y015
+
+@_typing.final
+class ProvenanceRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    version: _builtins.str
+    """As in ShowRequest."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        version: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ProvenanceRequest: _TypeAlias = ProvenanceRequest  # noqa: Y015
+
+@_typing.final
+class ProvenanceResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class PartsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    NAME_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    PARTS_FIELD_NUMBER: _builtins.int
+    ARTEFACTS_FIELD_NUMBER: _builtins.int
+    EDGES_FIELD_NUMBER: _builtins.int
+    USE_FIELD_NUMBER: _builtins.int
+    VERDICTS_FIELD_NUMBER: _builtins.int
+    DISPLAY_FIELD_NUMBER: _builtins.int
+    ACCEPTABLE_USE_FIELD_NUMBER: _builtins.int
+    PLUGINS_FIELD_NUMBER: _builtins.int
+    SIGNATURE_FIELD_NUMBER: _builtins.int
+    REFUSED_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    version: _builtins.int
+    kind: _builtins.str
+    """`backbone` or `model`."""
+    use: _builtins.str
+    """The use that the verdicts are about, the act apart: `for commercial use to public`."""
+    refused: _builtins.str
+    """Why this server does not serve it to the caller; empty if nothing stands against it."""
+    @_builtins.property
+    def parts(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Digest of each part: `model`, `head`, `adapter`, `backbone`."""
+
+    @_builtins.property
+    def artefacts(self) -> _containers.RepeatedCompositeFieldContainer[Global___Artefact]:
+        """Everything that any edge leads to, the version itself among it, by digest."""
+
+    @_builtins.property
+    def edges(self) -> _containers.RepeatedCompositeFieldContainer[Global___LineageEdge]:
+        """Every edge between them."""
+
+    @_builtins.property
+    def verdicts(self) -> _containers.RepeatedCompositeFieldContainer[Global___LicenceVerdict]:
+        """One for each act: `train`, `serve`, `distribute`."""
+
+    @_builtins.property
+    def display(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Words that have to be shown where this use is served: `Built with Llama`."""
+
+    @_builtins.property
+    def acceptable_use(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Policies that users of any of the acts have to keep to."""
+
+    @_builtins.property
+    def plugins(self) -> _containers.RepeatedCompositeFieldContainer[Global___Plugin]:
+        """Distributions whose code made parts of it."""
+
+    @_builtins.property
+    def signature(self) -> Global___Signature: ...
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        version: _builtins.int = ...,
+        kind: _builtins.str = ...,
+        parts: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        artefacts: _abc.Iterable[Global___Artefact] | None = ...,
+        edges: _abc.Iterable[Global___LineageEdge] | None = ...,
+        use: _builtins.str = ...,
+        verdicts: _abc.Iterable[Global___LicenceVerdict] | None = ...,
+        display: _abc.Iterable[_builtins.str] | None = ...,
+        acceptable_use: _abc.Iterable[_builtins.str] | None = ...,
+        plugins: _abc.Iterable[Global___Plugin] | None = ...,
+        signature: Global___Signature | None = ...,
+        refused: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["signature", b"signature"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acceptable_use", b"acceptable_use", "artefacts", b"artefacts", "display", b"display", "edges", b"edges", "kind", b"kind", "name", b"name", "parts", b"parts", "plugins", b"plugins", "refused", b"refused", "signature", b"signature", "use", b"use", "verdicts", b"verdicts", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ProvenanceResponse: _TypeAlias = ProvenanceResponse  # noqa: Y015
+
+@_typing.final
+class Artefact(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DIGEST_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    LABEL_FIELD_NUMBER: _builtins.int
+    DECLARED_FIELD_NUMBER: _builtins.int
+    CONCLUDED_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    STATEMENTS_FIELD_NUMBER: _builtins.int
+    digest: _builtins.str
+    kind: _builtins.str
+    """`model`, `head`, `backbone`, `dataset`, `source`, `plugin`..."""
+    label: _builtins.str
+    """What a person calls it."""
+    declared: _builtins.str
+    """What sources declare; alternatives that contradict each other separated by ` / `, or NOASSERTION."""
+    concluded: _builtins.str
+    """What somebody decided, or NOASSERTION: nothing is concluded by itself."""
+    reason: _builtins.str
+    """Why it was decided so."""
+    @_builtins.property
+    def statements(self) -> _containers.RepeatedCompositeFieldContainer[Global___Statement]: ...
+    def __init__(
+        self,
+        *,
+        digest: _builtins.str = ...,
+        kind: _builtins.str = ...,
+        label: _builtins.str = ...,
+        declared: _builtins.str = ...,
+        concluded: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        statements: _abc.Iterable[Global___Statement] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["concluded", b"concluded", "declared", b"declared", "digest", b"digest", "kind", b"kind", "label", b"label", "reason", b"reason", "statements", b"statements"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Artefact: _TypeAlias = Artefact  # noqa: Y015
+
+@_typing.final
+class LineageEdge(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHILD_FIELD_NUMBER: _builtins.int
+    RELATION_FIELD_NUMBER: _builtins.int
+    PARENT_FIELD_NUMBER: _builtins.int
+    child: _builtins.str
+    relation: _builtins.str
+    """`head_on`, `trained_on`, `converted_from`..., and `has_head`, `has_backbone`, `has_adapter` for parts."""
+    parent: _builtins.str
+    def __init__(
+        self,
+        *,
+        child: _builtins.str = ...,
+        relation: _builtins.str = ...,
+        parent: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["child", b"child", "parent", b"parent", "relation", b"relation"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LineageEdge: _TypeAlias = LineageEdge  # noqa: Y015
+
+@_typing.final
+class LicenceVerdict(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACT_FIELD_NUMBER: _builtins.int
+    VALUE_FIELD_NUMBER: _builtins.int
+    ACTION_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    PROOF_ID_FIELD_NUMBER: _builtins.int
+    PROOF_FIELD_NUMBER: _builtins.int
+    TREE_FIELD_NUMBER: _builtins.int
+    OBLIGATIONS_FIELD_NUMBER: _builtins.int
+    act: _builtins.str
+    """`train`, `serve` or `distribute`."""
+    value: _builtins.str
+    """`allow`, `unknown` or `deny`."""
+    action: _builtins.str
+    """What the policy makes of it: `allow`, `warn` or `refuse`."""
+    reason: _builtins.str
+    proof_id: _builtins.str
+    """Digest of the proof as the operator sees it: what `headstock licence why` prints."""
+    proof: _builtins.str
+    """The proof as JSON, from whose leaves the value can be computed again. It does not say who decided what, so it has
+    another digest where somebody did.
+    """
+    tree: _builtins.str
+    """The proof as an indented text for people."""
+    @_builtins.property
+    def obligations(self) -> _containers.RepeatedCompositeFieldContainer[Global___Obligation]: ...
+    def __init__(
+        self,
+        *,
+        act: _builtins.str = ...,
+        value: _builtins.str = ...,
+        action: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        proof_id: _builtins.str = ...,
+        proof: _builtins.str = ...,
+        tree: _builtins.str = ...,
+        obligations: _abc.Iterable[Global___Obligation] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["act", b"act", "action", b"action", "obligations", b"obligations", "proof", b"proof", "proof_id", b"proof_id", "reason", b"reason", "tree", b"tree", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LicenceVerdict: _TypeAlias = LicenceVerdict  # noqa: Y015
+
+@_typing.final
+class Obligation(_message.Message):
+    """Something that an act obliges to."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DUTY_FIELD_NUMBER: _builtins.int
+    LICENCE_FIELD_NUMBER: _builtins.int
+    PAYLOAD_FIELD_NUMBER: _builtins.int
+    duty: _builtins.str
+    """`display`, `attribution`, `include-text`, `name-prefix`, `acceptable-use`..."""
+    licence: _builtins.str
+    payload: _builtins.str
+    """What to show, to prefix, to pass on..."""
+    def __init__(
+        self,
+        *,
+        duty: _builtins.str = ...,
+        licence: _builtins.str = ...,
+        payload: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["duty", b"duty", "licence", b"licence", "payload", b"payload"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Obligation: _TypeAlias = Obligation  # noqa: Y015
+
+@_typing.final
+class Plugin(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DISTRIBUTION_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    DIGEST_FIELD_NUMBER: _builtins.int
+    MADE_FIELD_NUMBER: _builtins.int
+    distribution: _builtins.str
+    version: _builtins.str
+    digest: _builtins.str
+    @_builtins.property
+    def made(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Digests of what it made."""
+
+    def __init__(
+        self,
+        *,
+        distribution: _builtins.str = ...,
+        version: _builtins.str = ...,
+        digest: _builtins.str = ...,
+        made: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "distribution", b"distribution", "made", b"made", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Plugin: _TypeAlias = Plugin  # noqa: Y015
+
+@_typing.final
+class Signature(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODE_FIELD_NUMBER: _builtins.int
+    PRESENT_FIELD_NUMBER: _builtins.int
+    VERIFIED_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    mode: _builtins.str
+    """What the server's policy asks for: `enforce`, `warn` or `off`."""
+    present: _builtins.bool
+    """True if the version was signed, by whatever key."""
+    verified: _builtins.bool
+    """True if one of the policy's keys was found to have signed it as it is."""
+    reason: _builtins.str
+    """Why it is not verified."""
+    def __init__(
+        self,
+        *,
+        mode: _builtins.str = ...,
+        present: _builtins.bool = ...,
+        verified: _builtins.bool = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["mode", b"mode", "present", b"present", "reason", b"reason", "verified", b"verified"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Signature: _TypeAlias = Signature  # noqa: Y015
 
 @_typing.final
 class WatchRequest(_message.Message):

@@ -50,6 +50,11 @@ class ZooStub:
                 request_serializer=headstock_dot_v1_dot_zoo__pb2.LineageRequest.SerializeToString,
                 response_deserializer=headstock_dot_v1_dot_zoo__pb2.LineageResponse.FromString,
                 _registered_method=True)
+        self.Provenance = channel.unary_unary(
+                '/headstock.v1.Zoo/Provenance',
+                request_serializer=headstock_dot_v1_dot_zoo__pb2.ProvenanceRequest.SerializeToString,
+                response_deserializer=headstock_dot_v1_dot_zoo__pb2.ProvenanceResponse.FromString,
+                _registered_method=True)
         self.Watch = channel.unary_stream(
                 '/headstock.v1.Zoo/Watch',
                 request_serializer=headstock_dot_v1_dot_zoo__pb2.WatchRequest.SerializeToString,
@@ -102,6 +107,13 @@ class ZooServicer:
 
     def Lineage(self, request, context):
         """What one version was made from, back to its sources.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Provenance(self, request, context):
+        """Where one version comes from, what the licences of its lineage say of each act, and what they oblige to.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -166,6 +178,11 @@ def add_ZooServicer_to_server(servicer, server):
                     servicer.Lineage,
                     request_deserializer=headstock_dot_v1_dot_zoo__pb2.LineageRequest.FromString,
                     response_serializer=headstock_dot_v1_dot_zoo__pb2.LineageResponse.SerializeToString,
+            ),
+            'Provenance': grpc.unary_unary_rpc_method_handler(
+                    servicer.Provenance,
+                    request_deserializer=headstock_dot_v1_dot_zoo__pb2.ProvenanceRequest.FromString,
+                    response_serializer=headstock_dot_v1_dot_zoo__pb2.ProvenanceResponse.SerializeToString,
             ),
             'Watch': grpc.unary_stream_rpc_method_handler(
                     servicer.Watch,
@@ -280,6 +297,33 @@ class Zoo:
             '/headstock.v1.Zoo/Lineage',
             headstock_dot_v1_dot_zoo__pb2.LineageRequest.SerializeToString,
             headstock_dot_v1_dot_zoo__pb2.LineageResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Provenance(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/headstock.v1.Zoo/Provenance',
+            headstock_dot_v1_dot_zoo__pb2.ProvenanceRequest.SerializeToString,
+            headstock_dot_v1_dot_zoo__pb2.ProvenanceResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -39,6 +39,8 @@ class ZooStub:
     """Everything known about one version."""
     Lineage: _grpc.UnaryUnaryMultiCallable[_zoo_pb2.LineageRequest, _zoo_pb2.LineageResponse]
     """What one version was made from, back to its sources."""
+    Provenance: _grpc.UnaryUnaryMultiCallable[_zoo_pb2.ProvenanceRequest, _zoo_pb2.ProvenanceResponse]
+    """Where one version comes from, what the licences of its lineage say of each act, and what they oblige to."""
     Watch: _grpc.UnaryStreamMultiCallable[_zoo_pb2.WatchRequest, _zoo_pb2.WatchResponse]
     """Every change of the catalogue, whoever makes it, until the caller leaves."""
     Promote: _grpc.UnaryUnaryMultiCallable[_zoo_pb2.PromoteRequest, _zoo_pb2.PromoteResponse]
@@ -63,6 +65,8 @@ class ZooAsyncStub(ZooStub):
     """Everything known about one version."""
     Lineage: _aio.UnaryUnaryMultiCallable[_zoo_pb2.LineageRequest, _zoo_pb2.LineageResponse]  # type: ignore[assignment]
     """What one version was made from, back to its sources."""
+    Provenance: _aio.UnaryUnaryMultiCallable[_zoo_pb2.ProvenanceRequest, _zoo_pb2.ProvenanceResponse]  # type: ignore[assignment]
+    """Where one version comes from, what the licences of its lineage say of each act, and what they oblige to."""
     Watch: _aio.UnaryStreamMultiCallable[_zoo_pb2.WatchRequest, _zoo_pb2.WatchResponse]  # type: ignore[assignment]
     """Every change of the catalogue, whoever makes it, until the caller leaves."""
     Promote: _aio.UnaryUnaryMultiCallable[_zoo_pb2.PromoteRequest, _zoo_pb2.PromoteResponse]  # type: ignore[assignment]
@@ -102,6 +106,14 @@ class ZooServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_zoo_pb2.LineageResponse, _abc.Awaitable[_zoo_pb2.LineageResponse]]:
         """What one version was made from, back to its sources."""
+
+    @_abc_1.abstractmethod
+    def Provenance(
+        self,
+        request: _zoo_pb2.ProvenanceRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_zoo_pb2.ProvenanceResponse, _abc.Awaitable[_zoo_pb2.ProvenanceResponse]]:
+        """Where one version comes from, what the licences of its lineage say of each act, and what they oblige to."""
 
     @_abc_1.abstractmethod
     def Watch(

@@ -14,7 +14,10 @@ from headstock.backbone.workdir import workdir
 from headstock.digest import Digest, digest_file, short
 from headstock.errors import FailedPrecondition, NotFound
 from headstock.graph import Graph
+from headstock.licences import enforcement
 from headstock.licences.facts import MADE_HERE
+from headstock.licences.gate import verdict
+from headstock.licences.policy import Policy
 from headstock.names import Reference, check_name
 from headstock.preprocess import Preprocessor
 from headstock.records import BackboneIdentity, Certificate, Edge, Evidence, Publication, Version, artefact_of
@@ -30,7 +33,7 @@ if TYPE_CHECKING:
     from headstock.servable import ServableBackbone
 
 # Documents speak of what was pulled and stay with it.
-_LEFT = ("graph", "certificate", "licence", "card", *CUT_ROLES)
+_LEFT = ("graph", "certificate", "licence", "model-licence", "use-policy", "notice", "card", *CUT_ROLES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +53,15 @@ def make_variant(
 
     Its digest is its own, since precision is part of what a digest covers. Raises `Unsupported` for a precision whose
     rows depend on their neighbours, `FailedPrecondition` where the graph turns away from the plain one further than
-    the precision allows or fails the isolation check; nothing is published then.
+    the precision allows or fails the isolation check, and for a name that the licence does not allow, `LicenceRefused`
+    where the policy refuses what the backbone is; nothing is published then.
     """
     step = progress or _ignore
     chosen = precision_named(precision)
     check_name(name)
     plain = _original(catalogue, reference)
+    for warning in _check_licence(catalogue, plain.digest, reference, name):
+        step(f"warning: {warning}")
     preprocessor = plain.open_preprocessor()
     samples = samples_for(preprocessor)
     with workdir(catalogue.settings.cache / "variant") as folder, catalogue.writing(f"variant {name}"):
@@ -128,6 +134,13 @@ def _original(catalogue: Catalogue, reference: Reference) -> ServableBackbone:
             fix="headstock lineage of it names the backbone that it was made from",
         )
     return plain
+
+
+def _check_licence(catalogue: Catalogue, digest: Digest, reference: Reference, name: str) -> list[str]:
+    """Warnings about what will have all terms of the backbone; raises as `make_variant` does."""
+    policy = Policy.load(catalogue.settings)
+    found = verdict(catalogue, digest, policy=policy)
+    return enforcement.check(found, policy, f"making {name!r} of {str(reference)!r}", str(reference), name)
 
 
 def _ignore(step: str) -> None:

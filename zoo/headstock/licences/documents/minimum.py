@@ -1,6 +1,7 @@
 """The minimum elements of the G7's "SBOM for AI" (BSI, 12 May 2026): each has a value or says NOASSERTION.
 
-The element names follow public summaries of the paper's seven clusters; the paper itself was not at hand.
+The element names follow public summaries of the paper's seven clusters, and a schema that others made of it; the paper
+itself was not at hand.
 """
 
 from __future__ import annotations
@@ -47,11 +48,23 @@ ELEMENTS: Mapping[str, tuple[str, ...]] = {
         "hash-value",
         "hash-algorithm",
         "properties",
+        "input-output-properties",
         "training-properties",
         "licence",
         "external-references",
     ),
-    "datasets": ("name", "content", "identifier", "hash", "provenance", "sensitivity", "dependencies", "licence"),
+    "datasets": (
+        "name",
+        "description",
+        "content",
+        "identifier",
+        "hash",
+        "provenance",
+        "statistical-properties",
+        "sensitivity",
+        "dependencies",
+        "licence",
+    ),
     "kpi": ("security-metrics", "operational-performance"),
     "infrastructure": ("software", "hardware"),
     "security": ("controls", "compliance", "policy-information", "vulnerability-referencing"),
@@ -105,7 +118,7 @@ def _system(facts: Facts, version: Version) -> dict[str, str]:
         "version": str(version.number),
         "components": ", ".join(f"{part} {digest}" for part, digest in facts.parts(version.subject)),
         "timestamp": version.created_at,
-        "input-output-properties": f"{head['width']} features in, {head['out']} values out" if head else "",
+        "input-output-properties": _in_and_out(head),
         "application-area": str(head.get("type", "")),
     }
 
@@ -123,10 +136,19 @@ def _model(facts: Facts, digest: str, version: Version | None) -> dict[str, str]
         "hash-value": digest.removeprefix("sha256:"),
         "hash-algorithm": "SHA-256",
         "properties": ", ".join(f"{key} {identity[key]}" for key in keys if identity.get(key)),
+        "input-output-properties": _in_and_out(identity),
         "training-properties": _training(version, edges),
         "licence": _licence(facts, digest),
         "external-references": ", ".join(facts.label(p) for relation, p in edges if relation == "converted_from"),
     }
+
+
+def _in_and_out(identity: Mapping[str, Any]) -> str:
+    """What a head or a backbone reads and answers; nothing for other kinds."""
+    if "width" in identity and "out" in identity:
+        return f"{identity['width']} features in, {identity['out']} values out"
+    named = {key: [str(t.get("name", "")) for t in identity.get(key, ())] for key in ("inputs", "taps")}
+    return f"{', '.join(named['inputs'])} in, {', '.join(named['taps'])} out" if named["inputs"] else ""
 
 
 def _training(version: Version | None, edges: tuple[tuple[str, str], ...]) -> str:

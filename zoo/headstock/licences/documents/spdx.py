@@ -12,7 +12,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from headstock.errors import FailedPrecondition
-from headstock.licences.aliases import NOASSERTION
+from headstock.licences import library
+from headstock.licences.aliases import NOASSERTION, base
 from headstock.licences.cyclonedx import closure
 from headstock.licences.documents.minimum import elements
 from headstock.licences.expression import Expression, parse
@@ -58,6 +59,7 @@ class _Writer:
         self._base = f"urn:uuid:{uuid.uuid5(uuid.NAMESPACE_URL, version.subject)}"
         self._elements: list[Any] = []
         self._licences: dict[str, str] = {}
+        self._texts: dict[str, str] = {}
         self._agent = v3_0_1.SoftwareAgent(spdxId=f"{self._base}#agent", name="headstock")
         created = datetime.fromisoformat(version.created_at)
         self._info = v3_0_1.CreationInfo(
@@ -157,7 +159,31 @@ class _Writer:
                 f"licence-{identifier}",
                 simplelicensing_licenseExpression=str(expression),
             )
+            made.simplelicensing_customIdToUri = [
+                self._spdx.DictionaryEntry(key=reference, value=self._text(reference))
+                for reference in sorted({base(name) for name in expression.licences()})
+                if reference.startswith("LicenseRef-")
+            ]
             known = self._licences[said] = made._id
+        return known
+
+    def _text(self, reference: str) -> str:
+        """Where the document says what a licence is that SPDX has no id for: every such id must lead somewhere."""
+        known = self._texts.get(reference)
+        if known is None:
+            doc = library.find(reference)
+            sources = [d.source for d in doc.documents if d.source.startswith("https://")] if doc else []
+            where = f"it is published at {' and '.join(sources)}" if sources else "where it stands is not known"
+            made = self._made(
+                "simplelicensing_SimpleLicensingText",
+                reference,
+                name=doc.name if doc else reference,
+                simplelicensing_licenseText=f"{NOASSERTION}: this document does not hold the text; {where}",
+            )
+            if sources:
+                kind = self._spdx.ExternalRefType.license
+                made.externalRef = [self._spdx.ExternalRef(externalRefType=kind, locator=sources)]
+            known = self._texts[reference] = made._id
         return known
 
     def _relate(self, from_: Any, word: str, to: Sequence[Any], comment: str) -> None:
