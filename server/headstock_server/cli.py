@@ -37,6 +37,12 @@ MIB = 1 << 20
     help="Processes that speak gRPC in front of this one, for more requests than one core can parse.",
 )
 @click.option(
+    "--run-timeout",
+    type=Finite(min=0, min_open=True),
+    metavar="SECONDS",
+    help="End a pass that computes for longer; its requests fail and the next ones run. No limit unless given.",
+)
+@click.option(
     "--max-queue-rows",
     type=click.IntRange(min=1),
     default=4096,
@@ -157,6 +163,7 @@ def serve(
     threads: int,
     runners: int,
     front_ends: int,
+    run_timeout: float | None,
     max_queue_rows: int,
     max_queue_tokens: int,
     max_queue_seconds: float,
@@ -212,6 +219,7 @@ def serve(
             token_budget=token_budget,
             padding_waste=padding_waste,
             max_rows=max_pass_rows,
+            run_seconds=run_timeout,
         ),
         scheduler=SchedulerOptions(
             runners=runners,

@@ -89,7 +89,42 @@ def test_without_a_budget_everything_stays() -> None:
     for key in KEYS:
         loaded(policy, key)
     assert policy.leave(KEYS[0], 1 << 40) == []
-    assert policy.size == sum(SIZES.values())
+    assert policy.size == sum(SIZES[key] for key in KEYS)
+
+
+STEM = ResidentKey("sha256:s", stem="sha256:s")
+UPPERS = [ResidentKey(f"sha256:{name}", stem="sha256:s") for name in "uv"]
+SIZES |= {STEM: 40, UPPERS[0]: 10, UPPERS[1]: 10}
+
+
+def test_a_stem_stays_while_anything_stands_on_it() -> None:
+    policy = Residency(BUDGET)
+    for used, key in enumerate([STEM, *UPPERS]):
+        loaded(policy, key, used)
+    assert policy.leave(KEYS[0], 45) == [UPPERS[0]]
+    assert not policy.residents[STEM].leaving
+
+
+def test_a_stem_leaves_by_itself_when_all_that_stands_on_it_must() -> None:
+    policy = Residency(BUDGET)
+    for used, key in enumerate([STEM, *UPPERS]):
+        loaded(policy, key, used)
+    assert policy.leave(KEYS[0], 95) == UPPERS
+    assert policy.residents[STEM].leaving
+    assert policy.evictions == 2
+    for key in (*UPPERS, STEM):
+        policy.closed(key)
+    assert policy.enter(KEYS[0], 95)
+
+
+def test_a_stem_that_another_backbone_is_being_loaded_on_is_in_the_way() -> None:
+    policy = Residency(BUDGET)
+    for used, key in enumerate([STEM, *UPPERS]):
+        loaded(policy, key, used)
+    policy.enter(STEM, SIZES[STEM])
+    with pytest.raises(Exhausted, match="40 bytes are pinned or being loaded"):
+        policy.leave(KEYS[0], 95)
+    assert not any(resident.leaving for resident in policy.residents.values())
 
 
 class AnyOrder(RuleBasedStateMachine):

@@ -649,7 +649,7 @@ def test_the_recent_passes_say_why_they_were_released(make: Make, caller: Caller
     scheduler.hold(12)
     for value in range(5):
         scheduler.submit(Ticket(model, rows(value)))
-        scheduler.submit(Ticket(other, rows(value)))
+        scheduler.submit(Ticket(other, rows(10 + value)))
     scheduler.submit(Ticket(model, rows(1, length=100)))
     scheduler.submit(Ticket(model, rows(1, length=60)))
     caller.wait(12)

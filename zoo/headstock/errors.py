@@ -85,6 +85,10 @@ class DeadlineExceeded(HeadstockError):
     """The caller's deadline passed before the answer was ready."""
 
 
+class RunTimeout(DeadlineExceeded):
+    """A run of a graph took longer than any may, whatever the caller's deadline, and was ended."""
+
+
 class Unsupported(HeadstockError):
     """A feature that this build does not have."""
 

@@ -22,11 +22,26 @@ from headstock.records import (
     ModelIdentity,
     Version,
 )
+from headstock.stem.record import stored_stem
 
 if TYPE_CHECKING:
     from headstock.catalogue import Catalogue
 
 _NEEDED = ("graph", "preprocess")
+
+
+@dataclass(frozen=True, slots=True)
+class ServableStem:
+    """A backbone's lower part, which others share, and its own upper part, local and verified."""
+
+    digest: Digest
+    """Names the stem: rows of all backbones that have it may share its passes."""
+    depth: str
+    """The last layer group in it."""
+    graph: Path
+    upper: Path
+    provider: str
+    """Execution provider on which both parts together were seen to be the whole, bit by bit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +54,8 @@ class ServableBackbone:
     files: Mapping[str, Path]
     """Role to path in the store: `graph` and the files that the preprocessing spec names."""
     certificate: Certificate | None
+    stem: ServableStem | None = None
+    """The two parts that it may be run as; None if it is run whole."""
 
     @property
     def graph(self) -> Path:
@@ -98,15 +115,26 @@ def load_backbone(catalogue: Catalogue, digest: Digest) -> ServableBackbone:
         raise NotFound(f"{short(digest)} is a {artefact.kind}, not a backbone")
     spec = PreprocessSpec.from_json(catalogue.store.read_json(artefact.files["preprocess"]))
     blobs = {role: artefact.files[role] for role in _NEEDED} | dict(spec.files)
+    what = f"of backbone {short(digest)}"
     return ServableBackbone(
         digest=digest,
         identity=BackboneIdentity.from_json(artefact.identity),
         spec=spec,
-        files={
-            role: checked_path(catalogue, blob, f"{role} of backbone {short(digest)}") for role, blob in blobs.items()
-        },
+        files={role: checked_path(catalogue, blob, f"{role} {what}") for role, blob in blobs.items()},
         certificate=catalogue.certificate(digest),
+        stem=_stem(catalogue, artefact, what),
     )
+
+
+def _stem(catalogue: Catalogue, artefact: Artefact, what: str) -> ServableStem | None:
+    found = stored_stem(catalogue, artefact)
+    if found is None:
+        return None
+    graph, upper = (
+        checked_path(catalogue, blob, f"{part} {what}")
+        for part, blob in (("stem", found.graph), ("upper part", found.upper))
+    )
+    return ServableStem(found.cut.stem, found.cut.frozen, graph, upper, found.cut.provider)
 
 
 def load_model(catalogue: Catalogue, version: Version, backbone: ServableBackbone | None = None) -> ServableModel:

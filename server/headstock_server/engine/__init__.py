@@ -10,6 +10,7 @@ from headstock_server.engine.head_bank import HeadBank
 from headstock_server.engine.model import LoadedModel
 from headstock_server.engine.options import EngineOptions
 from headstock_server.engine.profile import Profile
+from headstock_server.engine.stem import LoadedStem, StemmedBackbone
 
 __all__ = [
     "AdaptedBackbone",
@@ -20,7 +21,9 @@ __all__ = [
     "HeadBank",
     "LoadedBackbone",
     "LoadedModel",
+    "LoadedStem",
     "MemoryBudget",
     "MemoryReport",
     "Profile",
+    "StemmedBackbone",
 ]

@@ -14,6 +14,7 @@ from headstock.servable import ServableBackbone
 from headstock_server.engine import profile
 from headstock_server.engine.head_bank import HeadBank
 from headstock_server.engine.options import EngineOptions
+from headstock_server.engine.residency import ResidentKey
 from headstock_server.scheduler.contract import Array, Floats, LaneKey
 from headstock_server.scheduler.policy import Budget
 
@@ -21,14 +22,23 @@ from headstock_server.scheduler.policy import Budget
 class LoadedBackbone:
     """A session with everything that its rows share. It stays loaded while a model of it is referred to."""
 
-    def __init__(self, servable: ServableBackbone, options: EngineOptions, *, graph: Path | None = None) -> None:
+    def __init__(
+        self,
+        servable: ServableBackbone,
+        options: EngineOptions,
+        *,
+        graph: Path | None = None,
+        preprocessor: Preprocessor | None = None,
+    ) -> None:
         """Open the session and profile it, of `graph` instead of the backbone's own if given.
 
         Raises what `Graph` and the preprocessor raise.
         """
         self.servable = servable
-        self.preprocessor: Preprocessor = servable.open_preprocessor()
-        self._graph = Graph(graph or servable.graph, device=options.device, threads=options.threads)
+        self.preprocessor: Preprocessor = preprocessor or servable.open_preprocessor()
+        self._graph = Graph(
+            graph or servable.graph, device=options.device, threads=options.threads, run_seconds=options.run_seconds
+        )
         self.lane = LaneKey(servable.digest, servable.identity.precision, options.device)
         certificate = servable.certificate
         self.shared = certificate is not None and certificate.shared and certificate.provider == self._graph.provider
@@ -43,6 +53,11 @@ class LoadedBackbone:
     def digest(self) -> Digest:
         """The backbone's digest."""
         return self.servable.digest
+
+    @property
+    def resident(self) -> ResidentKey:
+        """Names its session among what takes memory."""
+        return ResidentKey(self.digest, self.lane.adapters)
 
     @property
     def identity(self) -> BackboneIdentity:

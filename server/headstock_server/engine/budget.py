@@ -8,13 +8,13 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 from headstock.errors import Exhausted
-from headstock.servable import ServableModel
+from headstock.servable import ServableBackbone, ServableModel
 from headstock_server.engine.residency import Residency, ResidentKey, Usage
 
 OVERHEAD = 8 << 20
@@ -58,18 +58,33 @@ class Size(NamedTuple):
 def estimate(servable: ServableModel) -> tuple[ResidentKey, Size]:
     """Which session a model needs, and its bytes, by the sizes of the files that are read for it."""
     backbone, adapter = servable.backbone, servable.adapter
-    graph = backbone.graph if adapter is None else adapter.graph
-    others = {path for role, path in backbone.files.items() if role != "graph"}
-    session = session_bytes(graph) + TOKENIZER_FACTOR * sum(path.stat().st_size for path in others)
     part = session_bytes(servable.parameters) if servable.head.form == "graph" else servable.parameters.stat().st_size
     if adapter is not None:
         part += adapter.parameters.stat().st_size
-    return ResidentKey(backbone.digest, "" if adapter is None else adapter.graph_digest), Size(session, part)
+        session = session_bytes(adapter.graph) + _preprocessing_bytes(backbone)
+        return ResidentKey(backbone.digest, adapter.graph_digest), Size(session, part)
+    if backbone.stem is not None:
+        return ResidentKey(backbone.digest, stem=backbone.stem.digest), Size(session_bytes(backbone.stem.upper), part)
+    return ResidentKey(backbone.digest), Size(session_bytes(backbone.graph) + _preprocessing_bytes(backbone), part)
 
 
 def session_bytes(graph: Path) -> int:
     """Estimated bytes of a session of that file."""
     return OVERHEAD + int(GRAPH_FACTOR * graph.stat().st_size)
+
+
+def estimate_stem(servable: ServableModel) -> tuple[ResidentKey, Size] | None:
+    """The same of the stem that a model's backbone stands on; None where it is served whole."""
+    stem = servable.backbone.stem
+    if servable.adapter is not None or stem is None:
+        return None
+    session = session_bytes(stem.graph) + _preprocessing_bytes(servable.backbone)
+    return ResidentKey(stem.digest, stem=stem.digest), Size(session, 0)
+
+
+def _preprocessing_bytes(backbone: ServableBackbone) -> int:
+    others = {path for role, path in backbone.files.items() if role != "graph"}
+    return TOKENIZER_FACTOR * sum(path.stat().st_size for path in others)
 
 
 class MemoryBudget:
@@ -108,6 +123,19 @@ class MemoryBudget:
         finally:
             with self._lock:
                 self._policy.settle(key, size.part)
+
+    @contextmanager
+    def rooms(self, servable: ServableModel, *, evict: bool = True, part: bool = True) -> Iterator[Usage]:
+        """`room` for all that a model needs; the use to note is that of its backbone.
+
+        Without `part`, somebody else keeps room for its head and its adapter.
+        """
+        with ExitStack() as stack:
+            stem = estimate_stem(servable)
+            if stem is not None:
+                stack.enter_context(self.room(*stem, evict=evict))
+            key, size = estimate(servable)
+            yield stack.enter_context(self.room(key, size if part else size._replace(part=0), evict=evict))
 
     def watch(self, key: ResidentKey, session: object, beside: Callable[[], int]) -> None:
         """A session was opened in the room that is kept for it; its bytes are free once it is closed.

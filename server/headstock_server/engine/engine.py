@@ -6,6 +6,7 @@ import threading
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 
@@ -13,17 +14,20 @@ from headstock import postprocess
 from headstock.adapter.parameters import load_parameters
 from headstock.digest import Digest
 from headstock.errors import Corrupt, DigestMismatch, Unsupported
+from headstock.graph import PROVIDERS
 from headstock.preprocess.reading import text_reader
 from headstock.records import Tap
 from headstock.servable import ServableBackbone, ServableModel, check_adapter_of_head, load_linear
 from headstock_server.engine.adapted_backbone import AdaptedBackbone, LoadedAdapter
 from headstock_server.engine.backbone import LoadedBackbone
-from headstock_server.engine.budget import MemoryBudget, estimate, session_bytes
+from headstock_server.engine.budget import MemoryBudget, session_bytes
 from headstock_server.engine.graph_head import GraphHead
 from headstock_server.engine.lengths import with_lengths
 from headstock_server.engine.model import LoadedModel
 from headstock_server.engine.options import EngineOptions
+from headstock_server.engine.profile import Profile
 from headstock_server.engine.residency import ResidentKey, Usage
+from headstock_server.engine.stem import LoadedStem, StemmedBackbone
 
 
 class Engine:
@@ -38,6 +42,7 @@ class Engine:
         self._loading: weakref.WeakValueDictionary[Digest, threading.Lock] = weakref.WeakValueDictionary()
         # The engine only looks on: models own their backbone, and the last of them takes the session with it.
         self._backbones: weakref.WeakValueDictionary[Digest, LoadedBackbone] = weakref.WeakValueDictionary()
+        self._stems: weakref.WeakValueDictionary[Digest, LoadedStem] = weakref.WeakValueDictionary()
         self._adapted: weakref.WeakValueDictionary[tuple[Digest, Digest], AdaptedBackbone] = (
             weakref.WeakValueDictionary()
         )
@@ -67,9 +72,9 @@ class Engine:
         check_adapter_of_head(
             head, None if servable.adapter is None else servable.adapter.digest, str(servable.version)
         )
-        key, size = estimate(servable)
+        servable = self.suited(servable)
         # Whoever keeps room for the whole model has reserved its part.
-        with self.memory.room(key, size._replace(part=0)) as usage:
+        with self.memory.rooms(servable, part=False) as usage:
             backbone, adapter = self._placed(servable)
             return self._headed(servable, backbone, adapter, usage)
 
@@ -81,8 +86,14 @@ class Engine:
         if postprocess.reads(head.postprocess) != "any":
             text_reader(backbone.preprocessor)
         if head.form == "graph":
-            group = GraphHead(head.tap, servable.parameters, device=self.options.device, threads=self.options.threads)
-            self._graph_heads[group] = (_resident(backbone), session_bytes(servable.parameters))
+            group = GraphHead(
+                head.tap,
+                servable.parameters,
+                device=self.options.device,
+                threads=self.options.threads,
+                run_seconds=self.options.run_seconds,
+            )
+            self._graph_heads[group] = (backbone.resident, session_bytes(servable.parameters))
             return LoadedModel(servable, backbone, group, 0, adapter, usage)
         weight, bias = load_linear(servable.parameters)
         if weight.shape != (head.width, head.out) or not (np.isfinite(weight).all() and np.isfinite(bias).all()):
@@ -100,6 +111,13 @@ class Engine:
             raise
         weakref.finalize(model, bank.release, slot).atexit = False
         return model
+
+    def suited(self, servable: ServableModel) -> ServableModel:
+        """The model as this engine runs it: in parts only where the parts were proven on the same provider."""
+        stem = servable.backbone.stem
+        if stem is None or stem.provider == PROVIDERS[self.options.device][0]:
+            return servable
+        return replace(servable, backbone=replace(servable.backbone, stem=None))
 
     def servable(self, digest: Digest) -> ServableBackbone | None:
         """The checked files of a backbone that is loaded now, so that they need not be hashed again; else None."""
@@ -128,8 +146,22 @@ class Engine:
         with self._one_at_a_time(servable.digest):
             backbone = self._backbones.get(servable.digest)
             if backbone is None:
-                backbone = self._backbones[servable.digest] = LoadedBackbone(servable, self.options)
+                backbone = self._backbones[servable.digest] = self._open(servable)
                 self._opened(backbone)
+            return backbone
+
+    def _open(self, servable: ServableBackbone) -> LoadedBackbone:
+        own = servable.stem
+        if own is None:
+            return LoadedBackbone(servable, self.options)
+        with self._one_at_a_time(own.digest):
+            stem = self._stems.get(own.digest)
+            if stem is None:
+                stem = self._stems[own.digest] = LoadedStem(servable, own, self.options)
+                self.memory.watch(ResidentKey(own.digest, stem=own.digest), stem, lambda: 0)
+            # Under the lock: the first to come measures for all.
+            backbone = StemmedBackbone(servable, self.options, stem, own)
+            backbone.profile = stem.profile = self._lengthened(backbone)
             return backbone
 
     @contextmanager
@@ -140,16 +172,20 @@ class Engine:
         with mine:
             yield
 
-    def _opened(self, backbone: LoadedBackbone) -> None:
-        """Finish the profile of a new session, and count its memory from now on."""
+    def _lengthened(self, backbone: LoadedBackbone) -> Profile:
+        """The profile of a new session, and what long rows take on it."""
         taps = [backbone.identity.taps[-1].name]
-        backbone.profile = with_lengths(
+        return with_lengths(
             backbone.profile,
             lambda rows: backbone.infer(backbone.collate(rows), taps),
             backbone.preprocessor,
             self.options.profile_seconds,
         )
-        key, session = _resident(backbone), weakref.ref(backbone)
+
+    def _opened(self, backbone: LoadedBackbone) -> None:
+        """Finish the profile of a new session, and count its memory from now on."""
+        backbone.profile = self._lengthened(backbone)
+        key, session = backbone.resident, weakref.ref(backbone)
 
         def beside() -> int:
             alive = session()
@@ -160,10 +196,6 @@ class Engine:
 
     def __repr__(self) -> str:
         return f"Engine(device={self.options.device!r}, backbones={self.backbones()})"
-
-
-def _resident(backbone: LoadedBackbone) -> ResidentKey:
-    return ResidentKey(backbone.lane.backbone, backbone.lane.adapters)
 
 
 def _check_fits(servable: ServableModel, tap: Tap) -> None:

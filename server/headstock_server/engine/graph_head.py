@@ -14,10 +14,10 @@ from headstock_server.scheduler.contract import Floats, Slots
 class GraphHead:
     """One head in a group of its own; its only slot is 0."""
 
-    def __init__(self, tap: str, path: Path, *, device: Device, threads: int) -> None:
+    def __init__(self, tap: str, path: Path, *, device: Device, threads: int, run_seconds: float | None = None) -> None:
         """Open the graph; raises `FailedPrecondition` unless it has one input and one output."""
         self.tap = tap
-        self._graph = Graph(path, device=device, threads=threads)
+        self._graph = Graph(path, device=device, threads=threads, run_seconds=run_seconds)
         if len(self._graph.inputs) != 1 or len(self._graph.outputs) != 1:
             raise FailedPrecondition(
                 f"the head's graph has inputs {list(self._graph.inputs)} and outputs {list(self._graph.outputs)}; "

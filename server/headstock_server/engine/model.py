@@ -80,7 +80,7 @@ class LoadedModel:
     @property
     def resident(self) -> ResidentKey:
         """The session that it stands on."""
-        return ResidentKey(self.backbone.lane.backbone, self.backbone.lane.adapters)
+        return self.backbone.resident
 
     @property
     def number(self) -> int:

@@ -23,3 +23,5 @@ class EngineOptions:
     """Largest share of padding in a pass, where the family allows padding at all."""
     max_rows: int = 1024
     """Rows in one pass at most, whatever the token budget allows."""
+    run_seconds: float | None = None
+    """Longest time of one run of a graph; then it is ended, and the rows of its pass are answered `RunTimeout`."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from headstock.backbone.samples import samples_for
-from headstock.errors import Unsupported
+from headstock.errors import RunTimeout, Unsupported
 from headstock.preprocess import Preprocessor, Row
 
 DEFAULT_TOKENS = 128
@@ -66,7 +66,13 @@ def profile(run: Callable[[Sequence[Row]], object], preprocessor: Preprocessor, 
             if time.perf_counter() + expected > deadline and count > 1:
                 break
             start = time.perf_counter()
-            run([rows] * count)
+            try:
+                run([rows] * count)
+            except RunTimeout:
+                if not best:
+                    raise
+                # No pass of that size will ever be answered.
+                break
             taken = time.perf_counter() - start
             best[count] = min(best.get(count, taken), taken) if round_ else taken
     return choose([Point(count, count * length, taken) for count, taken in sorted(best.items())])

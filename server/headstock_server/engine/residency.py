@@ -18,6 +18,13 @@ class ResidentKey(NamedTuple):
     """Backbone digest."""
     graph: str = ""
     """Digest of the graph that takes adapters; empty for the plain backbone."""
+    stem: str = ""
+    """Digest of the stem that only its upper part stands on, or that it is; empty for a whole backbone."""
+
+    @property
+    def is_stem(self) -> bool:
+        """True for the stem itself, which stays as long as an upper part on it does."""
+        return bool(self.stem) and self.backbone == self.stem
 
 
 @dataclass(slots=True)
@@ -138,7 +145,7 @@ class Residency:
         own = self.residents[key].total if key in self.residents else 0
         excess = own + needed - self.budget + sum(r.total for r in others if not r.leaving)
         order = sorted(
-            (k for k, r in self.residents.items() if r.evictable and k != key),
+            (k for k, r in self.residents.items() if r.evictable and not k.is_stem and k != key),
             key=lambda k: (self.residents[k].usage.in_flight > 0, self.residents[k].usage.used_ns),
         )
         chosen: list[ResidentKey] = []
@@ -147,6 +154,9 @@ class Residency:
                 break
             chosen.append(candidate)
             excess -= self.residents[candidate].total
+            if (stem := self._left_alone(candidate, chosen)) is not None:
+                chosen.append(stem)
+                excess -= self.residents[stem].total
         if excess > 0:
             kept = sum(r.total for r in others if r.pinned or r.loads)
             raise Exhausted(
@@ -157,8 +167,18 @@ class Residency:
             )
         for victim in chosen:
             self.residents[victim].leaving = True
-        self.evictions += len(chosen)
-        return chosen
+        told = [victim for victim in chosen if not victim.is_stem]
+        self.evictions += len(told)
+        return told
+
+    def _left_alone(self, upper: ResidentKey, chosen: Collection[ResidentKey]) -> ResidentKey | None:
+        """The stem of an upper part, if all that stands on it leaves; it leaves by itself then."""
+        stem = ResidentKey(upper.stem, stem=upper.stem)
+        resident = self.residents.get(stem) if upper.stem else None
+        if resident is None or resident.loads or resident.leaving:
+            return None
+        others = (k for k in self.residents if k.stem == stem.stem and not k.is_stem and k not in chosen)
+        return stem if all(self.residents[k].leaving for k in others) else None
 
     def _needed(self, key: ResidentKey, size: int, part: int) -> int:
         """Bytes that `enter` would add."""

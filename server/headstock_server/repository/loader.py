@@ -13,7 +13,6 @@ from headstock.errors import Exhausted, HeadstockError
 from headstock.records import ModelIdentity, Version
 from headstock.servable import load_model
 from headstock_server.engine import Engine, LoadedModel
-from headstock_server.engine.budget import estimate
 from headstock_server.repository.index import State
 
 logger = logging.getLogger(__name__)
@@ -116,9 +115,9 @@ class Loader:
             if version.kind == "model":
                 identity = ModelIdentity.from_json(self._catalogue.artefact(version.subject).identity)
                 backbone = self._engine.servable(identity.backbone)
-            servable = load_model(self._catalogue, version, backbone)
+            servable = self._engine.suited(load_model(self._catalogue, version, backbone))
             # Kept until the model is known by name: before that nobody could tell it to leave.
-            with self._engine.memory.room(*estimate(servable), evict=evict):
+            with self._engine.memory.rooms(servable, evict=evict):
                 model = self._engine.load(servable)
                 self._keep(model)
         except Exhausted:

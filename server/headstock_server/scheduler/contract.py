@@ -17,14 +17,16 @@ Slots = npt.NDArray[np.intp]
 
 
 class LaneKey(NamedTuple):
-    """Rows with equal keys may share a pass. Preprocessing is part of the backbone's digest."""
+    """Rows with equal keys may share a pass. Preprocessing is part of the backbone's digest, and of the stem's."""
 
     backbone: str
-    """Backbone digest."""
+    """Backbone digest, or the digest of a stem that several backbones have in common."""
     precision: str
     device: str
     adapters: str = ""
     """Digest of the graph that takes adapters of one rank and set of layers; empty for the plain backbone."""
+    depth: str = ""
+    """The last layer group of the stem, above which each backbone has a part of its own; empty for a whole backbone."""
 
 
 class Backbone(Protocol):
@@ -66,6 +68,13 @@ class Adapting(Backbone, Protocol):
         """Graph inputs with row i's adapter from slot `slots[i]`, 0 for none. Raises for a slot that is not there."""
 
 
+class Stemmed(Backbone, Protocol):
+    """A backbone on a stem that it shares; its lane is the stem's and names a `depth`."""
+
+    def stem(self, feeds: Mapping[str, Array]) -> Mapping[str, Array]:
+        """`feeds` with what the stem makes of them, first axis the row, for `infer` of every backbone of the lane."""
+
+
 class HeadGroup(Protocol):
     """Heads that are computed in one call."""
 
@@ -81,6 +90,16 @@ class HeadGroup(Protocol):
 
     def run_alone(self, features: Floats, slot: int) -> Floats:
         """Outputs [out] or [positions, out] of one row [positions, width] of a tap whose rows differ in length."""
+
+
+class SteppingGroup(HeadGroup, Protocol):
+    """Heads whose rows run several times: generation writes a token with each."""
+
+    def step(self, row: Row, outputs: Floats | list[Floats], slot: int) -> Row | None:
+        """The row's next step, made of the row that ran and of its outputs [1, ...]; None if these are its answer.
+
+        A row that steps keeps its place in line, and its request is answered when the last of its rows is done.
+        """
 
 
 class Model(Protocol):

@@ -37,6 +37,7 @@ class Device:
         "inbox",
         "picking",
         "promises",
+        "returning",
         "threads",
         "wake",
     )
@@ -59,6 +60,8 @@ class Device:
         """Runners that wait for work."""
         self.abandoned: deque[Ticket] = deque()
         """Tickets that nobody waits for any more, told from any thread."""
+        self.returning: deque[tuple[Ticket, int, int]] = deque()
+        """Rows that wait for another step and are in no lane yet: ticket, index, and place in line."""
         self.promises = Promises()
         """Deadlines of what waits; the scheduler's lock guards it."""
         self.threads: list[threading.Thread] = []
@@ -87,6 +90,9 @@ class Device:
         for ticket in arrived:
             self.lane(ticket.model.backbone).admit(ticket)
         self._arriving = ()
+        while self.returning:
+            ticket, index, due = self.returning.popleft()
+            self.lane(ticket.model.backbone).readmit(ticket, index, due)
         while self.abandoned:
             ticket = self.abandoned.popleft()
             lane = self._lanes.get(ticket.model.backbone.lane)
@@ -129,4 +135,5 @@ class Device:
     def waiting(self) -> list[Ticket]:
         """Tickets with rows that have not run, some perhaps twice; for a scheduler whose runners have stopped."""
         queued = (ticket for lane in self._lanes.values() for ticket in lane.tickets())
-        return [*self.inbox, *self._arriving, *queued]
+        between = (ticket for ticket, _, _ in self.returning)
+        return [*self.inbox, *self._arriving, *between, *queued]

@@ -9,13 +9,12 @@ from typing import cast
 
 import numpy as np
 
-from headstock.errors import HeadstockError, InvalidInput
-from headstock_server.scheduler.contract import AdaptedModel, Adapting, Array, Floats, HeadGroup
+from headstock.errors import HeadstockError, RunTimeout
+from headstock.preprocess import Row
+from headstock_server.scheduler.contract import AdaptedModel, Adapting, Array, Backbone, Floats, Stemmed
+from headstock_server.scheduler.heads import UNANSWERED, Part, Values, failure, through_heads
 from headstock_server.scheduler.lane import Pass
-from headstock_server.scheduler.ticket import Outputs
-
-Values = list[Outputs | HeadstockError]
-"""Per row of the pass: its outputs, or why there are none."""
+from headstock_server.scheduler.reuse import firsts, places
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +25,10 @@ class Executed:
     input_ns: int
     infer_ns: int
     padded_tokens: int
+    real_tokens: int
+    """Of the rows that the backbone computed: equal rows count once."""
+    reused: int = 0
+    """Rows that were answered from what the backbone had computed for an equal one."""
     reran: bool = False
     """True if the runtime refused the pass and its rows ran one by one."""
 
@@ -33,127 +36,130 @@ class Executed:
 def execute(work: Pass) -> Executed:
     """Run a pass. Never raises: whatever goes wrong becomes the error of the rows it belongs to."""
     start = time.monotonic_ns()
-    taps = tuple({ticket.model.group.tap for ticket in work.tickets})
-    padded = len(work.rows) * max(row.length for row in work.rows)
+    equal = places(work.rows, _adapters(work))
+    once = work if equal is None else _part(work, firsts(equal))
     collated = start
     try:
-        feeds = _feeds(work)
+        feeds = _feeds(once)
         collated = time.monotonic_ns()
-        features = work.backbone.infer(feeds, taps)
-        if any(len(features[tap]) != len(work.rows) for tap in taps):
-            raise HeadstockError(f"taps have {[len(features[t]) for t in taps]} rows for {len(work.rows)} rows in")
-        lengths = _lengths(work, features)
+        parts = _parts(work, equal, feeds)
     except Exception as error:
-        if len(work.rows) > 1:
-            return _one_by_one(work, start)
-        return Executed([_failure(work, 0, "the backbone failed", error)], 0, time.monotonic_ns() - start, padded)
-    values = _heads(work, features, lengths)
-    return Executed(values, collated - start, time.monotonic_ns() - collated, padded)
+        alike = _alike(work, equal)
+        # One after the other they would hold the runner for as long again, each of them.
+        if len(alike) > 1 and not isinstance(error, RunTimeout):
+            return _one_by_one(work, alike, start)
+        values: Values = [failure(work, i, "the backbone failed", error) for i in range(len(work.rows))]
+        return _executed(work, once, values, start, start)
+    if len(parts) == 1:
+        return _executed(work, once, through_heads(parts[0]), start, collated)
+    values = [UNANSWERED] * len(work.rows)
+    for part in parts:
+        for i, value in zip(part.members, through_heads(part), strict=True):
+            values[i] = value
+    return _executed(work, once, values, start, collated)
 
 
-def _feeds(work: Pass) -> Mapping[str, Array]:
-    feeds = work.backbone.collate(work.rows)
-    if not work.lane.adapters:
-        return feeds
-    slots = [cast(AdaptedModel, ticket.model).adapter_slot for ticket in work.tickets]
-    return cast(Adapting, work.backbone).adapt(feeds, np.array(slots, np.intp))
+def _executed(work: Pass, once: Pass, values: Values, start: int, collated: int) -> Executed:
+    lengths = [row.length for row in once.rows]
+    return Executed(
+        values,
+        collated - start,
+        time.monotonic_ns() - collated,
+        len(lengths) * max(lengths),
+        sum(lengths),
+        len(work.rows) - len(lengths),
+    )
 
 
-def _one_by_one(work: Pass, start: int) -> Executed:
-    values: Values = []
-    input_ns = padded = 0
-    for i, row in enumerate(work.rows):
-        single = Pass(work.lane, work.backbone, [work.tickets[i]], [work.indices[i]], [row])
-        executed = execute(single)
-        values += executed.values
+def _adapters(work: Pass) -> list[int] | None:
+    """Each row's adapter slot, in a lane whose rows may have adapters."""
+    return [cast(AdaptedModel, ticket.model).adapter_slot for ticket in work.tickets] if work.lane.adapters else None
+
+
+def _part(work: Pass, members: Sequence[int]) -> Pass:
+    """A pass of some of the rows."""
+    return Pass(
+        work.lane,
+        work.backbone,
+        [work.tickets[i] for i in members],
+        [work.indices[i] for i in members],
+        [work.rows[i] for i in members],
+    )
+
+
+def _parts(work: Pass, equal: list[int] | None, feeds: Mapping[str, Array]) -> list[Part]:
+    """The rows by backbone: all of them, or on a stem each one's own; `feeds` have one row per place in `equal`."""
+    everyone = range(len(work.rows))
+    if not work.lane.depth:
+        return [_part_of(work, everyone, work.backbone, feeds, equal)]
+    feeds = cast(Stemmed, work.backbone).stem(feeds)
+    members: dict[Backbone, list[int]] = {}
+    for i, ticket in enumerate(work.tickets):
+        members.setdefault(ticket.model.backbone, []).append(i)
+    if len(members) == 1:
+        return [_part_of(work, everyone, backbone, feeds, equal) for backbone in members]
+    parts = []
+    for backbone, own in members.items():
+        at = own if equal is None else [equal[i] for i in own]
+        order = {place: n for n, place in enumerate(dict.fromkeys(at))}
+        theirs = {name: array[list(order)] for name, array in feeds.items()}
+        again = None if len(order) == len(at) else [order[place] for place in at]
+        parts.append(_part_of(_part(work, own), own, backbone, theirs, again))
+    return parts
+
+
+def _part_of(
+    work: Pass, members: Sequence[int], backbone: Backbone, feeds: Mapping[str, Array], at: list[int] | None
+) -> Part:
+    """Features of rows of one backbone; row i of `work` is row `at[i]` of `feeds`, or row i without."""
+    taps = tuple({ticket.model.group.tap for ticket in work.tickets})
+    features = backbone.infer(feeds, taps)
+    rows = len(work.rows) if at is None else max(at) + 1
+    if any(len(features[tap]) != rows for tap in taps):
+        raise HeadstockError(f"taps have {[len(features[tap]) for tap in taps]} rows for {rows} rows in")
+    if at is not None:
+        features = {tap: block[at] for tap, block in features.items()}
+    return Part(members, work, features, _lengths(backbone, work.rows, features))
+
+
+def _feeds(once: Pass) -> Mapping[str, Array]:
+    feeds = once.backbone.collate(once.rows)
+    slots = _adapters(once)
+    return feeds if slots is None else cast(Adapting, once.backbone).adapt(feeds, np.array(slots, np.intp))
+
+
+def _alike(work: Pass, equal: Sequence[int] | None) -> list[list[int]]:
+    """The rows in groups that fail or succeed together: equal rows of one backbone."""
+    groups: dict[tuple[int, Backbone | None], list[int]] = {}
+    for i, ticket in enumerate(work.tickets):
+        backbone = ticket.model.backbone if work.lane.depth else None
+        groups.setdefault((i if equal is None else equal[i], backbone), []).append(i)
+    return list(groups.values())
+
+
+def _one_by_one(work: Pass, alike: Sequence[Sequence[int]], start: int) -> Executed:
+    """Every row by itself, or with those that are like it."""
+    values: Values = [UNANSWERED] * len(work.rows)
+    input_ns = padded = real = 0
+    for members in alike:
+        executed = execute(_part(work, members))
+        for i, value in zip(members, executed.values, strict=True):
+            values[i] = value
         input_ns += executed.input_ns
         padded += executed.padded_tokens
-    return Executed(values, input_ns, time.monotonic_ns() - start - input_ns, padded, reran=True)
+        real += executed.real_tokens
+    infer_ns = time.monotonic_ns() - start - input_ns
+    return Executed(values, input_ns, infer_ns, padded, real, len(work.rows) - len(alike), reran=True)
 
 
-def _lengths(work: Pass, features: Mapping[str, Floats]) -> Mapping[str, Sequence[int]]:
+def _lengths(backbone: Backbone, rows: Sequence[Row], features: Mapping[str, Floats]) -> Mapping[str, Sequence[int]]:
     """Each row's own positions, for taps on which rows differ in them."""
     lengths: dict[str, Sequence[int]] = {}
     for tap, block in features.items():
         # Most heads stand on vectors, and this is on every request's way.
-        own = work.backbone.positions(tap, work.rows) if block.ndim > 2 else None
+        own = backbone.positions(tap, rows) if block.ndim > 2 else None
         if own is not None:
             if max(own) > block.shape[1]:
                 raise HeadstockError(f"tap {tap!r} has {block.shape[1]} positions; a row should have {max(own)}")
             lengths[tap] = own
     return lengths
-
-
-def _heads(work: Pass, features: Mapping[str, Floats], lengths: Mapping[str, Sequence[int]]) -> Values:
-    values: Values = [_UNANSWERED] * len(work.tickets)
-    groups: dict[HeadGroup, list[int]] = {}
-    for i, ticket in enumerate(work.tickets):
-        groups.setdefault(ticket.model.group, []).append(i)
-    for group, members in groups.items():
-        block = features[group.tap]
-        if group.tap in lengths:
-            own = [row[:length] for row, length in zip(block, lengths[group.tap], strict=True)]
-            for i in _finite_rows(work, own, members, values):
-                values[i] = _alone(work, group, own[i], i)
-            continue
-        members = _finite_rows(work, block, members, values)
-        if members:
-            _group(work, group, block if len(members) == len(block) else block[members], members, values)
-    return values
-
-
-def _finite_rows(work: Pass, block: Floats | list[Floats], members: list[int], values: Values) -> list[int]:
-    if not isinstance(block, list) and np.isfinite(block).all():
-        return members
-    sound = [bool(np.isfinite(row).all()) for row in block]
-    for i in members:
-        if not sound[i]:
-            values[i] = InvalidInput(
-                f"row {work.indices[i]} of the request has features that are not finite; "
-                "expected input that the backbone can represent"
-            )
-    return [i for i in members if sound[i]]
-
-
-def _group(work: Pass, group: HeadGroup, block: Floats, members: list[int], values: Values) -> None:
-    """Outputs of one group's heads, stored into `values` at `members`; block row j belongs to member j."""
-    slots = np.array([work.tickets[i].model.slot for i in members], np.intp)
-    try:
-        outputs = group.run(block, slots)
-        if len(outputs) != len(members):
-            raise HeadstockError(f"it gave {len(outputs)} rows for {len(members)}")
-    except Exception as error:
-        if len(members) == 1:
-            values[members[0]] = _failure(work, members[0], "the head failed", error)
-            return
-        for j, i in enumerate(members):
-            _group(work, group, block[j : j + 1], [i], values)
-        return
-    everything = bool(np.isfinite(outputs).all())
-    for j, i in enumerate(members):
-        values[i] = outputs[j : j + 1]
-        if not everything and not np.isfinite(outputs[j]).all():
-            values[i] = _failure(work, i, "the head's outputs are not finite", None)
-
-
-def _alone(work: Pass, group: HeadGroup, features: Floats, i: int) -> Outputs | HeadstockError:
-    """Outputs of row `i`, whose own positions [positions, width] are `features`."""
-    try:
-        outputs = group.run_alone(features, work.tickets[i].model.slot)
-    except Exception as error:
-        return _failure(work, i, "the head failed", error)
-    if not np.isfinite(outputs).all():
-        return _failure(work, i, "the head's outputs are not finite", None)
-    return [outputs] if outputs.ndim > 1 else outputs[None]
-
-
-def _failure(work: Pass, i: int, what: str, cause: Exception | None) -> HeadstockError:
-    model = work.tickets[i].model
-    # Only our own messages go out: a runtime's may hold paths of this machine.
-    detail = f": {cause.message}" if isinstance(cause, HeadstockError) else f": {type(cause).__name__}" if cause else ""
-    error = HeadstockError(f"{model.name}:{model.number}: {what} on row {work.indices[i]} of the request{detail}")
-    error.__cause__ = cause
-    return error
-
-
-_UNANSWERED = HeadstockError("this is a bug: a row left a pass without an answer")

@@ -27,6 +27,8 @@ class Pass:
     indices: list[int]
     """Each row's index in its ticket."""
     rows: list[Row]
+    dues: Sequence[int] = ()
+    """Each row's place in line, which it keeps if it comes back for another step."""
     at_ns: int = 0
     """When it was chosen, monotonic nanoseconds."""
     reason: policy.Reason | None = None
@@ -71,13 +73,8 @@ class Lane:
     def admit(self, ticket: Ticket) -> None:
         """Queue all rows of a submitted ticket."""
         count = len(ticket.rows)
-        start, stop = self.size, self.size + count
-        if stop > self._columns.shape[1]:
-            grown = np.zeros((8, max(stop, 2 * self._columns.shape[1])), np.int64)
-            grown[:, :start] = self._columns[:, :start]
-            self._columns = grown
-        arrival = ticket.timings.submitted_ns
-        deadline = policy.NEVER if ticket.deadline is None else int(ticket.deadline * 1e9)
+        start, stop = self._grow(count)
+        arrival, deadline = ticket.timings.submitted_ns, _deadline(ticket)
         due = min(deadline, arrival + self.patience_ns)
         owner = self._next_owner
         self._next_owner += 1
@@ -102,6 +99,28 @@ class Lane:
         if ticket.cancelled:
             # Its caller went between submission and now: the notice may have come before the rows.
             self.abandon(ticket)
+
+    def readmit(self, ticket: Ticket, index: int, due: int) -> None:
+        """Queue one row of a ticket again, for its next step, where it stood in line before."""
+        start, _ = self._grow(1)
+        share = self._shares.place(ticket.tenant, ticket.model.name, ticket.priority)
+        arrival, length = ticket.timings.submitted_ns, ticket.rows[index].length
+        self._columns[:, start] = (length, due, _deadline(ticket), arrival, 0, ticket.owner, index, share)
+        self._tickets[ticket.owner] = ticket
+        ticket.waiting += 1
+        self.size += 1
+        if ticket.cancelled or ticket.result is not None:
+            # Its caller went, or another of its rows failed, while this one was between two steps.
+            self.abandon(ticket)
+
+    def _grow(self, count: int) -> tuple[int, int]:
+        """Columns for that many more rows, from and to."""
+        start, stop = self.size, self.size + count
+        if stop > self._columns.shape[1]:
+            grown = np.zeros((8, max(stop, 2 * self._columns.shape[1])), np.int64)
+            grown[:, :start] = self._columns[:, :start]
+            self._columns = grown
+        return start, stop
 
     def abandon(self, ticket: Ticket) -> None:
         """Mark the rows of a ticket that nobody waits for any more; the next pick drops them."""
@@ -145,6 +164,7 @@ class Lane:
         tokens = int(columns[_LENGTH, leaving].sum())
         owners = columns[_OWNER, leaving].tolist()
         indices = columns[_INDEX, leaving].tolist()
+        dues = columns[_DUE, selection.rows].tolist()
         if len(leaving) == self.size:
             self._shares.rest()
         elif len(selection.rows):
@@ -155,7 +175,7 @@ class Lane:
         work = None
         if run:
             rows = [t.rows[i] for t, i in zip(tickets[:run], indices[:run], strict=True)]
-            work = Pass(self.key, backbone, tickets[:run], indices[:run], rows, now, selection.reason)
+            work = Pass(self.key, backbone, tickets[:run], indices[:run], rows, dues, now, selection.reason)
         return Picked(
             work,
             self.key,
@@ -182,3 +202,7 @@ class Lane:
         kept = self._columns[:, : self.size][:, keep]
         self.size = kept.shape[1]
         self._columns[:, : self.size] = kept
+
+
+def _deadline(ticket: Ticket) -> int:
+    return policy.NEVER if ticket.deadline is None else int(ticket.deadline * 1e9)

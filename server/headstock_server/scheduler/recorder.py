@@ -58,6 +58,7 @@ class LaneCounters:
         "queued",
         "queued_tokens",
         "real",
+        "reused",
         "rows",
         "timed",
         "token_ns",
@@ -65,7 +66,9 @@ class LaneCounters:
     )
 
     def __init__(self, token_ns: float, *, known: bool) -> None:
-        self.passes = self.rows = self.mixed = self.real = self.padded = self.failed_passes = self.queued = 0
+        self.passes = self.rows = self.mixed = self.real = self.padded = self.failed_passes = self.queued = (
+            self.reused
+        ) = 0
         self.queued_tokens, self.waiting_ns = 0, 0.0
         self.token_ns = token_ns
         self.timed = _SETTLED if known else 0
@@ -92,6 +95,7 @@ class LaneCounters:
         return BackboneStatistics(
             passes=self.passes,
             rows=self.rows,
+            reused_rows=self.reused,
             mixed_passes=self.mixed,
             real_tokens=self.real,
             padded_tokens=self.padded,
@@ -185,9 +189,9 @@ class Recorder:
         """A pass ended; each ticket in it is charged with the whole of its time."""
         rows, input_ns, infer_ns = len(work.rows), executed.input_ns, executed.infer_ns
         models = Counter((ticket.model.name, ticket.model.number) for ticket in work.tickets)
-        real = sum(row.length for row in work.rows)
         lane = self._lanes[work.lane]
-        lane.record(rows, real, executed.padded_tokens, len(models) > 1, input_ns, infer_ns)
+        lane.record(rows, executed.real_tokens, executed.padded_tokens, len(models) > 1, input_ns, infer_ns)
+        lane.reused += executed.reused
         lane.failed_passes += executed.reran
         for key, own_rows in models.items():
             self._model(key).ran(own_rows, input_ns, infer_ns)
@@ -206,12 +210,13 @@ class Recorder:
             reason=work.reason,
             models=models,
             longest=max([row.length for row in work.rows]),
-            real_tokens=real,
+            real_tokens=executed.real_tokens,
             padded_tokens=executed.padded_tokens,
             budget_tokens=work.backbone.budget.tokens,
             waited_ns=work.at_ns - oldest,
             ran_ns=input_ns + infer_ns,
             failed=executed.reran,
+            reused=executed.reused,
         )
         self.recent.append(record)
         return record

@@ -8,8 +8,10 @@ import time
 from collections.abc import Callable, Collection, Sequence
 
 from headstock.errors import DeadlineExceeded, Exhausted, HeadstockError, InvalidInput, Unavailable
+from headstock.preprocess import Row
 from headstock_server.scheduler.device import Device
 from headstock_server.scheduler.execution import Executed, execute
+from headstock_server.scheduler.heads import Again
 from headstock_server.scheduler.lane import Pass
 from headstock_server.scheduler.options import SchedulerOptions
 from headstock_server.scheduler.policy import NEVER
@@ -198,7 +200,8 @@ class Scheduler:
                     if device.idle and self._rows:
                         device.wake.notify()
                     return picked.work
-                if picked.rows == 0 and not device.inbox and not self._stopped and held == (self._rows < self._hold):
+                nothing = picked.rows == 0 and not device.inbox and not device.returning
+                if nothing and not self._stopped and held == (self._rows < self._hold):
                     device.idle += 1
                     pause = None if picked.ready_at == NEVER else max(0.0, (picked.ready_at - now) / 1e9)
                     device.wake.wait(pause)
@@ -212,10 +215,12 @@ class Scheduler:
                 longest = max([row.length for row in work.rows])
                 meter = device.lane(work.backbone).meter
                 meter.observe(executed.padded_tokens // longest, longest, executed.input_ns + executed.infer_ns)
-            for ticket, index, value in zip(work.tickets, work.indices, executed.values, strict=True):
+            for ticket, index, due, value in zip(work.tickets, work.indices, work.dues, executed.values, strict=True):
                 if ticket.result is not None:
                     continue
-                if isinstance(value, HeadstockError):
+                if isinstance(value, Again):
+                    self._return(device, ticket, index, due, value.row)
+                elif isinstance(value, HeadstockError):
                     self._close(ticket, value, done)
                     if ticket.waiting:
                         device.abandoned.append(ticket)
@@ -225,6 +230,17 @@ class Scheduler:
         if self._trace is not None:
             with self._tracing:
                 self._trace(record)
+
+    def _return(self, device: Device, ticket: Ticket, index: int, due: int, row: Row) -> None:
+        # Caller holds the lock. What was accepted once is not refused between two steps, however full the queue is.
+        ticket.rows[index] = row
+        self._rows += 1
+        self._tokens += row.length
+        self._recorder.left(ticket.model.backbone.lane, -1, -row.length)
+        device.promises.returned(ticket, row.length)
+        device.returning.append((ticket, index, due))
+        if device.idle:
+            device.wake.notify()
 
     # ------------------------------------------------------------------------------------------ helpers
     def _settle(self, tickets: Sequence[Ticket], error: Callable[[Ticket], HeadstockError]) -> None:
@@ -299,7 +315,8 @@ class Scheduler:
 
 def _too_late(ticket: Ticket) -> HeadstockError:
     waited = (time.monotonic_ns() - ticket.timings.submitted_ns) / 1e9
-    return DeadlineExceeded(f"the deadline passed after {waited:.3f} s in the queue; the request was not run")
+    became = "not finished" if ticket.timings.passes else "not run"
+    return DeadlineExceeded(f"the deadline passed after {waited:.3f} s in the queue; the request was {became}")
 
 
 def _gone(ticket: Ticket) -> HeadstockError:

@@ -16,6 +16,7 @@ from headstock.preprocess import Row
 from headstock_server.scheduler.contract import Array, Floats, HeadGroup, LaneKey, Slots
 from headstock_server.scheduler.device import Device
 from headstock_server.scheduler.execution import execute
+from headstock_server.scheduler.heads import Again
 from headstock_server.scheduler.lane import Pass
 from headstock_server.scheduler.options import SchedulerOptions
 from headstock_server.scheduler.policy import NEVER, Budget
@@ -39,6 +40,8 @@ class Arrival:
     """When its caller goes."""
     tenant: str = ""
     priority: int = 0
+    steps: int = 1
+    """Passes that each row takes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +92,10 @@ class _Same:
 
     def run_alone(self, features: Floats, slot: int) -> Floats:
         return features
+
+    def step(self, row: Row, outputs: object, slot: int) -> Row | None:
+        left = int(row.tensors["left"]) - 1
+        return Row({**row.tensors, "left": np.array(left)}, row.length) if left else None
 
 
 @dataclass(eq=False)
@@ -222,7 +229,11 @@ class Simulator:
         key = arrival.model, arrival.backbone
         if key not in self._models:
             self._models[key] = SimulatedModel(arrival.model, self._backbones[arrival.backbone], self._group)
-        rows = [Row({"x": np.array(number + i, np.float32)}, length) for i, length in enumerate(arrival.lengths)]
+        left = np.array(arrival.steps)
+        rows = [
+            Row({"x": np.array(number + i, np.float32), "left": left}, length)
+            for i, length in enumerate(arrival.lengths)
+        ]
         deadline = None if arrival.deadline is None else arrival.deadline / 1e9
         return Ticket(self._models[key], rows, deadline, tenant=arrival.tenant, priority=arrival.priority)
 
@@ -256,10 +267,15 @@ class Simulator:
     def _finish(self, work: Pass, now: int, taken: int) -> None:
         self._free += 1
         self._device.lane(work.backbone).meter.observe(len(work.rows), max(row.length for row in work.rows), taken)
-        for ticket, index, value in zip(work.tickets, work.indices, execute(work).values, strict=True):
+        for ticket, index, due, value in zip(work.tickets, work.indices, work.dues, execute(work).values, strict=True):
             if ticket.result is not None:
                 continue
-            if isinstance(value, HeadstockError):
+            if isinstance(value, Again):
+                ticket.rows[index] = value.row
+                self._waiting += 1
+                self._device.promises.returned(ticket, value.row.length)
+                self._device.returning.append((ticket, index, due))
+            elif isinstance(value, HeadstockError):
                 self._close(ticket, now, value)
             elif ticket.answer(index, value):
                 self._close(ticket, now, None)

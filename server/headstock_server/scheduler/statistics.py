@@ -30,11 +30,13 @@ class BackboneStatistics:
 
     passes: int
     rows: int
+    reused_rows: int
+    """Of `rows`, those that were answered from what the backbone had computed for an equal one in the pass."""
     mixed_passes: int
     """Passes that held rows of more than one model."""
     real_tokens: int
     padded_tokens: int
-    """Rows times the longest row, summed over passes: `real_tokens / padded_tokens` is the fill."""
+    """Computed rows times the longest one, summed over passes: `real_tokens / padded_tokens` is the fill."""
     failed_passes: int
     """Passes that the runtime refused and that were run again row by row."""
     queued_rows: int
@@ -88,6 +90,7 @@ class PassRecord(NamedTuple):
     longest: int
     """Tokens of the longest row."""
     real_tokens: int
+    """Of the rows that the backbone computed."""
     padded_tokens: int
     budget_tokens: int
     """What a pass of this lane may hold."""
@@ -97,6 +100,8 @@ class PassRecord(NamedTuple):
     """Inputs, backbone and heads."""
     failed: bool
     """True if the runtime refused it and its rows ran one by one."""
+    reused: int = 0
+    """Rows that were answered from what the backbone had computed for an equal one."""
 
 
 @dataclass(frozen=True, slots=True)

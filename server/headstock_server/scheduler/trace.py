@@ -31,11 +31,13 @@ def as_json(record: PassRecord) -> dict[str, Any]:
     return {
         "at_ms": round(record.at_ns / 1e6, 3),
         "backbone": record.lane.backbone,
+        "depth": record.lane.depth,
         "adapters": record.lane.adapters,
         "precision": record.lane.precision,
         "device": record.lane.device,
         "reason": record.reason.value if record.reason else None,
         "rows": sum(record.models.values()),
+        "reused": record.reused,
         "models": {f"{name}:{number}": rows for (name, number), rows in record.models.items()},
         "tenants": dict(record.tenants),
         "longest": record.longest,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,7 +21,12 @@ _NAMES = {"f4": "F32", "i8": "I64", "i4": "I32", "i2": "I16", "i1": "I8", "u1": 
 
 
 def weights_digest(module: torch.nn.Module) -> Digest:
-    """Digest of the module's state, buffers included; floats as FP32, so FP16 files of equal values agree.
+    """Digest of the module's state, buffers included; see `state_digest`."""
+    return state_digest(module.state_dict())
+
+
+def state_digest(state: Mapping[str, torch.Tensor]) -> Digest:
+    """Digest of tensors by name; floats as FP32, so FP16 files of equal values agree.
 
     Tied tensors count under each of their names: what matters is what every name holds, not how memory is shared.
     Raises `PluginError` for a type that no served graph has (complex).
@@ -28,7 +34,7 @@ def weights_digest(module: torch.nn.Module) -> Digest:
     import torch
 
     tensors = {}
-    for name, tensor in module.state_dict().items():
+    for name, tensor in state.items():
         value = tensor.detach().cpu().contiguous()
         array = (value.to(torch.float32) if value.is_floating_point() else value).numpy()
         code = array.dtype.str[1:]

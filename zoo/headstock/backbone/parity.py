@@ -41,7 +41,7 @@ def measure_parity(
     import torch
 
     parity = {tap.name: TapParity(0.0, 0.0) for tap in taps}
-    for rows in _batches(samples):
+    for rows in batches(samples):
         feeds = preprocessor.collate(rows)
         with torch.no_grad():
             expected = module(**{name: torch.from_numpy(value) for name, value in feeds.items()})
@@ -89,6 +89,7 @@ def require_parity(parity: Mapping[str, TapParity]) -> None:
             )
 
 
-def _batches(samples: Samples) -> list[list[Row]]:
+def batches(samples: Samples) -> list[list[Row]]:
+    """What a graph is held against another one on: batches of 1, 3 and 5 rows, ragged, and one of maximal length."""
     rows = samples.ordinary
     return [[rows[-1]], [rows[1]], list(rows[2:5]), list(rows[5:10]), [rows[0], rows[6], samples.longest[0]]]

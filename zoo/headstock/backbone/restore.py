@@ -14,6 +14,7 @@ from headstock.digest import Digest, short
 from headstock.errors import FailedPrecondition, HeadstockError
 from headstock.hookspecs import LayerGroup, SourceFiles
 from headstock.records import BackboneIdentity
+from headstock.stem.record import CUT_ROLES
 
 if TYPE_CHECKING:
     import torch
@@ -32,7 +33,7 @@ _NAMES = {
     "processor": "preprocessor_config.json",
     "vocabulary": "vocab.json",
 }
-_MADE = ("graph", "preprocess", "certificate", "weights", ORIGIN)
+_MADE = ("graph", "preprocess", "certificate", "weights", ORIGIN, *CUT_ROLES)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,8 @@ from headstock.licences.facts import MADE_HERE
 from headstock.preprocess import PreprocessSpec
 from headstock.records import Certificate, Edge, Evidence
 from headstock.servable import ServableBackbone
+from headstock.stem.make import last_frozen, make_cut
+from headstock.stem.record import CUT_ROLES
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
     from headstock.catalogue import Catalogue
 
 # Made for the parent alone; a backbone's own are made anew. Documents speak of what was pulled and stay with it.
-_LEFT = ("graph", "weights", "preprocess", "certificate", "licence", "card")
+_LEFT = ("graph", "weights", "preprocess", "certificate", "licence", "card", *CUT_ROLES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,8 @@ class NewBackbone:
     admitted: Admitted
     servable: ServableBackbone
     parent: Digest
+    frozen: str = ""
+    """The last layer group, counted from the input, of those that hold the parent's own weights; empty if none do."""
 
     @property
     def digest(self) -> Digest:
@@ -47,7 +51,8 @@ class NewBackbone:
 
     def edges(self, dataset: Digest, initial: str) -> list[Edge]:
         """Where it comes from. From random weights it takes the architecture alone, and still says so."""
-        note = "" if initial == "pretrained" else "architecture and preprocessing only: trained from random weights"
+        kept = f"the parent's own weights up to layer group {self.frozen!r}" if self.frozen else ""
+        note = kept if initial == "pretrained" else "architecture and preprocessing only: trained from random weights"
         return [Edge(self.digest, "finetuned_from", self.parent, note), Edge(self.digest, "trained_on", dataset)]
 
     def evidence(self) -> Evidence:
@@ -62,8 +67,26 @@ def is_changed(restored: Restored) -> bool:
     return weights_digest(restored.module) != restored.identity.weights
 
 
-def admit(catalogue: Catalogue, parent: ServableBackbone, restored: Restored, progress: Progress) -> NewBackbone:
-    """Store the changed module as a backbone of its own; raises as `headstock.backbone.prepare.prepare` does."""
+def group_digests(restored: Restored) -> dict[str, Digest]:
+    """What each layer group holds."""
+    from headstock.backbone.identity import state_digest
+
+    state = restored.module.state_dict()
+    return {g.name: state_digest({n: t for n, t in state.items() if n.startswith(g.prefixes)}) for g in restored.groups}
+
+
+def admit(
+    catalogue: Catalogue,
+    parent: ServableBackbone,
+    restored: Restored,
+    before: Mapping[str, Digest],
+    progress: Progress,
+) -> NewBackbone:
+    """Store the changed module as a backbone of its own; raises as `headstock.backbone.prepare.prepare` does.
+
+    `before` are the `group_digests` that it began with: where the lowest groups are still those, it is cut into the
+    stem that it shares with its parent and an upper part, if that can be proven to change nothing.
+    """
     from safetensors.torch import save_file
 
     from headstock.backbone.identity import weights_digest
@@ -79,11 +102,17 @@ def admit(catalogue: Catalogue, parent: ServableBackbone, restored: Restored, pr
         admitted = prepare(
             catalogue.store, module, identity, spec, {**roles, "weights": folder / WEIGHTS}, folder, progress
         )
+        frozen = last_frozen(restored.groups, before, group_digests(restored))
+        if frozen and admitted.certificate.shared:
+            progress("cutting off what it shares with its parent")
+            found = make_cut(catalogue.store, parent, identity, folder / "graph.onnx", frozen, folder)
+            files = {**admitted.artefact.files, **(found[1] if found else {})}
+            admitted = replace(admitted, artefact=replace(admitted.artefact, files=files))
     blobs = admitted.artefact.files
     paths = {"graph": catalogue.store.path(blobs["graph"])}
     paths |= {role: catalogue.store.path(blob) for role, blob in spec.files.items()}
     servable = ServableBackbone(admitted.artefact.digest, identity, spec, paths, admitted.certificate)
-    return NewBackbone(admitted, servable, parent.digest)
+    return NewBackbone(admitted, servable, parent.digest, frozen)
 
 
 def _kept(files: Mapping[str, Digest]) -> dict[str, Digest]:

@@ -18,7 +18,7 @@ from headstock.finetune.body import Body, RowSource
 from headstock.finetune.checkpoint import State
 from headstock.finetune.feature_cache import FeatureCache
 from headstock.finetune.features import FeatureExtractor, FeatureSet
-from headstock.finetune.new_backbone import NewBackbone, admit, is_changed
+from headstock.finetune.new_backbone import NewBackbone, admit, group_digests, is_changed
 from headstock.finetune.observer import Observer, Trackers
 from headstock.finetune.prepare import Prepared
 from headstock.finetune.reset import reset
@@ -75,6 +75,7 @@ def train_head(
     began = time.perf_counter()
     try:
         restored = _restore(catalogue, host, prepared)
+        before = group_digests(restored) if restored is not None and recipe.strategy.changes_backbone else {}
         extractor = _extractor(catalogue, prepared, threads)
         dataset, split = prepared.dataset, prepared.split
         features = extractor.features(dataset.inputs, watcher.features)
@@ -119,7 +120,7 @@ def train_head(
                 adapter = new_adapter.take(catalogue, prepared.backbone, restored)
                 graph = AdaptedGraph(servable_adapter(catalogue, adapter))
         elif is_changed(restored):
-            made = admit(catalogue, prepared.backbone, restored, watcher.say)
+            made = admit(catalogue, prepared.backbone, restored, before, watcher.say)
         if made or graph:
             changed = _changed_extractor(catalogue, prepared, threads, made, graph)
             features = changed.features(dataset.inputs, _unseen)

@@ -19,6 +19,7 @@ from headstock.names import Reference, check_name
 from headstock.preprocess import Preprocessor
 from headstock.records import BackboneIdentity, Certificate, Edge, Evidence, Publication, Version, artefact_of
 from headstock.servable import load_backbone
+from headstock.stem.record import CUT_ROLES
 from headstock.variant.measure import Agreement, Speed, agreement, require_agreement, speeds
 from headstock.variant.precision import Precision, precision_named
 from headstock.variant.rewrite import rewrite
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from headstock.servable import ServableBackbone
 
 # Documents speak of what was pulled and stay with it.
-_LEFT = ("graph", "certificate", "licence", "card")
+_LEFT = ("graph", "certificate", "licence", "card", *CUT_ROLES)
 
 
 @dataclass(frozen=True, slots=True)
