@@ -38,7 +38,7 @@ MIB = 1 << 20
 )
 @click.option(
     "--run-timeout",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Finite(min=0, min_open=True),
     metavar="SECONDS",
     help="End a pass that computes for longer; its requests fail and the next ones run. No limit unless given.",
 )

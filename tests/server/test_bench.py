@@ -18,7 +18,8 @@ from click.testing import CliRunner
 
 from headstock.errors import FailedPrecondition, InvalidInput, NotFound
 from headstock.oip import open_inference_grpc_pb2 as oip
-from headstock_server.app import Running
+from headstock.settings import Settings
+from headstock_server.app import Running, ServeOptions
 from headstock_server.bench import load
 from headstock_server.bench.arrivals import arrivals
 from headstock_server.bench.command import bench
@@ -30,7 +31,7 @@ from headstock_server.bench.recorded import recorded
 from headstock_server.bench.search import highest_rate
 from headstock_server.bench.stable import Window, is_stable
 from headstock_server.scheduler import Ticket
-from headstock_server.transport.tenant import TENANT, tenant_of
+from headstock_server.testing import background_server
 
 SHORT = ("--duration", "0.2", "--warmup", "0.05", "--lengths", "4")
 
@@ -392,19 +393,20 @@ def test_several_loads_are_measured_in_turn_and_drawn(toy_server: Running, tmp_p
     assert [line.split("  ")[0] for line in table] == ["load", "closed, 1 callers", "closed, 3 callers"]
 
 
-def test_tenants_reach_the_server(toy_server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tenants_reach_the_server(toy_settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each name is a share of the server's own, in equal parts."""
     seen: list[str] = []
-    submit = toy_server.scheduler.submit
+    with background_server(toy_settings, ServeOptions(bind="127.0.0.1:0", tenants=("*",))) as server:
+        submit = server.scheduler.submit
 
-    def note(ticket: Ticket, **options: Any) -> None:
-        seen.append(ticket.tenant)
-        submit(ticket, **options)
+        def note(ticket: Ticket, **options: Any) -> bool:
+            seen.append(ticket.tenant)
+            return submit(ticket, **options)
 
-    monkeypatch.setattr(toy_server.scheduler, "submit", note)
-    run(toy_server.address, "--model", "sentiment", "--concurrency", "2", "--tenants", "3", *SHORT)
+        monkeypatch.setattr(server.scheduler, "submit", note)
+        run(server.address, "--model", "sentiment", "--concurrency", "2", "--tenants", "3", *SHORT)
     counts = Counter(seen)
-    assert set(counts) == {tenant_of([(TENANT, f"tenant-{i}")]) for i in range(3)}
+    assert set(counts) == {f"tenant-{i}" for i in range(3)}
     assert max(counts.values()) - min(counts.values()) <= 2
 
 

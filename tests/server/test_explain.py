@@ -31,7 +31,7 @@ def test_the_trace_has_a_line_for_each_pass(toy_settings: Settings, tmp_path: Pa
     traced = json.loads(line)
     assert traced["models"] == {"sentiment:1": 2, "intents:1": 1}
     assert (traced["rows"], traced["reason"], traced["budget_tokens"]) == (3, "all", 256)
-    assert traced["padded_tokens"] == 3 * traced["longest"]
+    assert traced["padded_tokens"] == (3 - traced["reused"]) * traced["longest"]
     assert traced["waste"] == round(1 - traced["real_tokens"] / traced["padded_tokens"], 4)
     assert traced["ran_ms"] > 0
     assert [p.models for p in recent] == [{("sentiment", 1): 2, ("intents", 1): 1}]

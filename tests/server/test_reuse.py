@@ -29,6 +29,7 @@ class Positions:
     lane: LaneKey = field(default_factory=lambda: LaneKey("sha256:toy", "fp32", "cpu"))
     budget: Budget = field(default_factory=lambda: Budget(128))
     token_ns: float = 1000.0
+    measured: tuple[tuple[int, int, float], ...] = ()
     passes: list[int] = field(default_factory=list)
     """Rows of each pass."""
 

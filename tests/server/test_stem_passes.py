@@ -42,6 +42,7 @@ class Upper:
     lane: LaneKey = field(default_factory=lambda: LaneKey("sha256:stem", "fp32", "cpu", depth="layer.1"))
     budget: Budget = field(default_factory=lambda: Budget(128))
     token_ns: float = 1000.0
+    measured: tuple[tuple[int, int, float], ...] = ()
     passes: list[list[int]] = field(default_factory=list)
 
     def collate(self, rows: Sequence[Row]) -> Mapping[str, Array]:

@@ -30,6 +30,7 @@ class Counting:
     budget: Budget = field(default_factory=lambda: Budget(128))
     lane: LaneKey = field(default_factory=lambda: LaneKey("sha256:steps", "fp32", "cpu"))
     token_ns: float = 1000.0
+    measured: tuple[tuple[int, int, float], ...] = ()
     passes: list[list[int]] = field(default_factory=list)
 
     def collate(self, rows: Sequence[Row]) -> Mapping[str, Array]:

@@ -27,7 +27,7 @@ class Counters:
     """Sums over one model version's requests since the server started; durations in nanoseconds."""
 
     lane: LaneKey
-    """Where its rows queue: in the lane of its backbone, or of the stem that it shares."""
+    """Where its rows queue: its backbone's lane, or that of the stem that it shares."""
     requests: int = 0
     """Requests answered."""
     success_ns: int = 0

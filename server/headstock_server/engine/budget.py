@@ -59,23 +59,13 @@ def estimate(servable: ServableModel) -> tuple[ResidentKey, Size]:
     """Which session a model needs, and its bytes, by the sizes of the files that are read for it."""
     backbone, adapter = servable.backbone, servable.adapter
     part = session_bytes(servable.parameters) if servable.head.form == "graph" else servable.parameters.stat().st_size
-    if adapter is None and backbone.stem is not None:
-        key = ResidentKey(backbone.digest, stem=backbone.stem.digest)
-        return key, Size(session_bytes(backbone.stem.upper), part)
-    if adapter is None:
-        return ResidentKey(backbone.digest), Size(session_bytes(backbone.graph) + _reader_bytes(backbone), part)
-    part += adapter.parameters.stat().st_size
-    session = session_bytes(adapter.graph) + _reader_bytes(backbone)
-    return ResidentKey(backbone.digest, adapter.graph_digest), Size(session, part)
-
-
-def estimate_stem(servable: ServableModel) -> tuple[ResidentKey, Size] | None:
-    """The same of the stem that a model's backbone stands on; None where it is served whole."""
-    backbone = servable.backbone
-    if servable.adapter is not None or backbone.stem is None:
-        return None
-    session = session_bytes(backbone.stem.graph) + _reader_bytes(backbone)
-    return ResidentKey(backbone.stem.digest, stem=backbone.stem.digest), Size(session, 0)
+    if adapter is not None:
+        part += adapter.parameters.stat().st_size
+        session = session_bytes(adapter.graph) + _preprocessing_bytes(backbone)
+        return ResidentKey(backbone.digest, adapter.graph_digest), Size(session, part)
+    if backbone.stem is not None:
+        return ResidentKey(backbone.digest, stem=backbone.stem.digest), Size(session_bytes(backbone.stem.upper), part)
+    return ResidentKey(backbone.digest), Size(session_bytes(backbone.graph) + _preprocessing_bytes(backbone), part)
 
 
 def session_bytes(graph: Path) -> int:
@@ -83,8 +73,16 @@ def session_bytes(graph: Path) -> int:
     return OVERHEAD + int(GRAPH_FACTOR * graph.stat().st_size)
 
 
-def _reader_bytes(backbone: ServableBackbone) -> int:
-    """Estimated bytes of what makes rows, such as a tokeniser."""
+def estimate_stem(servable: ServableModel) -> tuple[ResidentKey, Size] | None:
+    """The same of the stem that a model's backbone stands on; None where it is served whole."""
+    stem = servable.backbone.stem
+    if servable.adapter is not None or stem is None:
+        return None
+    session = session_bytes(stem.graph) + _preprocessing_bytes(servable.backbone)
+    return ResidentKey(stem.digest, stem=stem.digest), Size(session, 0)
+
+
+def _preprocessing_bytes(backbone: ServableBackbone) -> int:
     others = {path for role, path in backbone.files.items() if role != "graph"}
     return TOKENIZER_FACTOR * sum(path.stat().st_size for path in others)
 
@@ -130,7 +128,7 @@ class MemoryBudget:
     def rooms(self, servable: ServableModel, *, evict: bool = True, part: bool = True) -> Iterator[Usage]:
         """`room` for all that a model needs; the use to note is that of its backbone.
 
-        Without `part` not for its own head and adapter: somebody keeps that already.
+        Without `part`, somebody else keeps room for its head and its adapter.
         """
         with ExitStack() as stack:
             stem = estimate_stem(servable)
@@ -139,7 +137,7 @@ class MemoryBudget:
             key, size = estimate(servable)
             yield stack.enter_context(self.room(key, size if part else size._replace(part=0), evict=evict))
 
-    def watch(self, key: ResidentKey, session: object, beside: Callable[[], int] = int) -> None:
+    def watch(self, key: ResidentKey, session: object, beside: Callable[[], int]) -> None:
         """A session was opened in the room that is kept for it; its bytes are free once it is closed.
 
         `beside` says how many bytes the adapters and heads on it take now; it must not keep the session open.

@@ -25,6 +25,7 @@ from headstock_server.engine.graph_head import GraphHead
 from headstock_server.engine.lengths import with_lengths
 from headstock_server.engine.model import LoadedModel
 from headstock_server.engine.options import EngineOptions
+from headstock_server.engine.profile import Profile
 from headstock_server.engine.residency import ResidentKey, Usage
 from headstock_server.engine.stem import LoadedStem, StemmedBackbone
 
@@ -157,9 +158,11 @@ class Engine:
             stem = self._stems.get(own.digest)
             if stem is None:
                 stem = self._stems[own.digest] = LoadedStem(servable, own, self.options)
-                self.memory.watch(ResidentKey(own.digest, stem=own.digest), stem)
+                self.memory.watch(ResidentKey(own.digest, stem=own.digest), stem, lambda: 0)
             # Under the lock: the first to come measures for all.
-            return StemmedBackbone(servable, self.options, stem, own)
+            backbone = StemmedBackbone(servable, self.options, stem, own)
+            backbone.profile = stem.profile = self._lengthened(backbone)
+            return backbone
 
     @contextmanager
     def _one_at_a_time(self, digest: Digest) -> Iterator[None]:
@@ -169,15 +172,19 @@ class Engine:
         with mine:
             yield
 
-    def _opened(self, backbone: LoadedBackbone) -> None:
-        """Finish the profile of a new session, and count its memory from now on."""
+    def _lengthened(self, backbone: LoadedBackbone) -> Profile:
+        """The profile of a new session, and what long rows take on it."""
         taps = [backbone.identity.taps[-1].name]
-        backbone.profile = with_lengths(
+        return with_lengths(
             backbone.profile,
             lambda rows: backbone.infer(backbone.collate(rows), taps),
             backbone.preprocessor,
             self.options.profile_seconds,
         )
+
+    def _opened(self, backbone: LoadedBackbone) -> None:
+        """Finish the profile of a new session, and count its memory from now on."""
+        backbone.profile = self._lengthened(backbone)
         key, session = backbone.resident, weakref.ref(backbone)
 
         def beside() -> int:

@@ -17,15 +17,18 @@ _SHARE = 0.3
 def with_lengths(
     profile: Profile, run: Callable[[Sequence[Row]], object], preprocessor: Preprocessor, seconds: float
 ) -> Profile:
-    """The profile with points of one long row each, as many as fit into the time; unchanged if it was not measured.
+    """The profile with points of one long row each, as many as fit into the time.
+
+    Unchanged if it was not measured, or if it has such points already.
 
     `seconds` is what profiling may take. Kinds of input other than text are measured at the lengths that they have.
     """
-    if not profile.points or preprocessor.spec.kind != "text":
+    alone = [point for point in profile.points if point.rows == 1]
+    if len(alone) != 1 or preprocessor.spec.kind != "text":
         return profile
     deadline = time.perf_counter() + _SHARE * seconds
     points: list[Point] = []
-    last = min(profile.points, key=lambda point: (point.rows, point.tokens))
+    (last,) = alone
     for wanted in _LENGTHS:
         # The texts are one-letter words: about a token each, and two more at the ends.
         (row,) = preprocessor.rows([b"a " * (wanted - 2)])

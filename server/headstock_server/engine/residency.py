@@ -145,7 +145,7 @@ class Residency:
         own = self.residents[key].total if key in self.residents else 0
         excess = own + needed - self.budget + sum(r.total for r in others if not r.leaving)
         order = sorted(
-            (k for k, r in self.residents.items() if r.evictable and k != key and not k.is_stem),
+            (k for k, r in self.residents.items() if r.evictable and not k.is_stem and k != key),
             key=lambda k: (self.residents[k].usage.in_flight > 0, self.residents[k].usage.used_ns),
         )
         chosen: list[ResidentKey] = []

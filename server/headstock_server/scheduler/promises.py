@@ -29,7 +29,7 @@ class Promises:
         self._entries: dict[Ticket, _Entry] = {}
 
     def __len__(self) -> int:
-        """Tickets that wait under a deadline."""
+        """Tickets under a deadline that have no result yet."""
         return len(self._entries)
 
     @property
@@ -46,7 +46,7 @@ class Promises:
             return
         deadline = int(ticket.deadline * 1e9)
         bucket = deadline >> _BUCKET
-        key = _share_of(ticket)
+        key = self._key(ticket)
         share = self._shares.get(key, {})
         # Large requests have few lengths, and callers wait for the lock.
         lengths = Counter([row.length for row in ticket.rows])
@@ -65,45 +65,37 @@ class Promises:
         self._shares.setdefault(key, share).setdefault(bucket, _Work()).add(tokens, token_ns)
         self._entries[ticket] = _Entry(key, bucket, tokens, token_ns)
 
-    def returned(self, ticket: Ticket, tokens: int, pace: Pace) -> None:
+    def returned(self, ticket: Ticket, tokens: int) -> None:
         """A row of that many tokens waits again, for its next step."""
-        if ticket.deadline is None:
-            return
         entry = self._entries.get(ticket)
-        if entry is None:
-            bucket = int(ticket.deadline * 1e9) >> _BUCKET
-            entry = self._entries[ticket] = _Entry(_share_of(ticket), bucket, 0, pace.token(tokens))
-        entry.left += tokens
-        self._shares.setdefault(entry.share, {}).setdefault(entry.bucket, _Work()).add(tokens, entry.token_ns)
+        if entry is not None:
+            self._take(entry, -tokens)
+
+    @staticmethod
+    def _key(ticket: Ticket) -> Share:
+        return (ticket.model.backbone.lane, ticket.tenant, ticket.model.name, ticket.priority)
 
     def started(self, ticket: Ticket, tokens: int) -> None:
-        """That many tokens of a ticket wait no longer."""
+        """That many tokens of a ticket wait no longer; they may come back."""
         entry = self._entries.get(ticket)
         if entry is not None:
             self._take(entry, tokens)
-            if not entry.left:
-                del self._entries[ticket]
 
     def closed(self, ticket: Ticket) -> None:
         """The ticket has its result."""
         entry = self._entries.pop(ticket, None)
-        if entry is not None:
+        if entry is not None and entry.left:
             self._take(entry, entry.left)
 
     def _take(self, entry: _Entry, tokens: int) -> None:
         entry.left -= tokens
-        share = self._shares[entry.share]
-        work = share[entry.bucket]
+        share = self._shares.setdefault(entry.share, {})
+        work = share.setdefault(entry.bucket, _Work())
         work.add(-tokens, entry.token_ns)
         if not work.tokens:
             del share[entry.bucket]
             if not share:
                 del self._shares[entry.share]
-
-
-def _share_of(ticket: Ticket) -> Share:
-    model = ticket.model
-    return model.backbone.lane, ticket.tenant, model.name, ticket.priority
 
 
 class _Work:

@@ -66,9 +66,10 @@ class LaneCounters:
     )
 
     def __init__(self, token_ns: float, *, known: bool) -> None:
-        self.passes = self.rows = self.mixed = self.real = self.padded = self.failed_passes = self.queued = 0
-        self.reused = self.queued_tokens = 0
-        self.waiting_ns = 0.0
+        self.passes = self.rows = self.mixed = self.real = self.padded = self.failed_passes = self.queued = (
+            self.reused
+        ) = 0
+        self.queued_tokens, self.waiting_ns = 0, 0.0
         self.token_ns = token_ns
         self.timed = _SETTLED if known else 0
         """Passes behind the rate; 0 while it is only assumed: then nobody is turned away by it."""

@@ -246,7 +246,7 @@ class Scheduler:
         self._rows += 1
         self._tokens += row.length
         self._recorder.left(ticket.model.backbone.lane, -1, -row.length)
-        device.promises.returned(ticket, row.length, device.lane(ticket.model.backbone).meter.pace)
+        device.promises.returned(ticket, row.length)
         device.returning.append((ticket, index, due))
         if device.idle:
             device.wake.notify()

@@ -273,8 +273,7 @@ class Simulator:
             if isinstance(value, Again):
                 ticket.rows[index] = value.row
                 self._waiting += 1
-                pace = self._device.lane(work.backbone).meter.pace
-                self._device.promises.returned(ticket, value.row.length, pace)
+                self._device.promises.returned(ticket, value.row.length)
                 self._device.returning.append((ticket, index, due))
             elif isinstance(value, HeadstockError):
                 self._close(ticket, now, value)
