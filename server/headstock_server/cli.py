@@ -45,7 +45,8 @@ class Size(click.ParamType[int]):
 @click.option("--http", default="", metavar="HOST:PORT", help="Serve the protocol's REST form there too.")
 @click.option("--insecure-bind", is_flag=True, help="Allow a --bind that other machines can reach, without encryption.")
 @click.option("--models", metavar="NAME,NAME", help="Serve these and no others.")
-@click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
+@click.option("--device", type=click.Choice(["cpu", "cuda", "tensorrt"]), default="cpu", show_default=True)
+@click.option("--cuda-graphs", is_flag=True, help="Capture small passes at load and replay them, on a GPU.")
 @click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True, help="Threads of one pass.")
 @click.option("--runners", type=click.IntRange(min=1), default=1, show_default=True, help="Passes at one time.")
 @click.option(
@@ -113,6 +114,7 @@ def serve(
     insecure_bind: bool,
     models: str | None,
     device: Any,
+    cuda_graphs: bool,
     threads: int,
     runners: int,
     front_ends: int,
@@ -140,6 +142,15 @@ def serve(
     from headstock_server.scheduler import SchedulerOptions
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    settings = Settings.from_environment()
+    engine = EngineOptions(
+        device=device,
+        threads=threads,
+        cuda_graphs=cuda_graphs,
+        gpu_memory=memory_budget,
+        engine_cache=settings.cache / "tensorrt",
+        certificates=settings.cache / "certificates",
+    )
     options = app.ServeOptions(
         bind=bind,
         http=http,
@@ -154,11 +165,11 @@ def serve(
         licences=licences,
         allow_admin=allow_admin,
         trace_file=trace_file,
-        engine=EngineOptions(device=device, threads=threads),
+        engine=engine,
         scheduler=SchedulerOptions(runners=runners, queue_rows=max_queue_rows),
         limits=Limits(message_bytes=max_message_mib * MIB),
     )
-    asyncio.run(app.serve(Settings.from_environment(), options, _announce))
+    asyncio.run(app.serve(settings, options, _announce))
 
 
 def _announce(address: str) -> None:

@@ -10,11 +10,15 @@ import numpy as np
 
 from headstock.adapter.graph import INDEX
 from headstock.adapter.parameters import Pair
+from headstock.adapter.proof import mixed_adapters
+from headstock.backbone.samples import Samples
 from headstock.digest import Digest
 from headstock.errors import Corrupt
+from headstock.records import Certificate
 from headstock.servable import ServableAdapter, ServableBackbone
 from headstock_server.engine.adapter_bank import AdapterBank
 from headstock_server.engine.backbone import LoadedBackbone
+from headstock_server.engine.buckets import Collate
 from headstock_server.engine.options import EngineOptions
 from headstock_server.scheduler.contract import Array, Floats, Slots
 
@@ -48,6 +52,9 @@ class AdaptedBackbone(LoadedBackbone):
         self.adapters = AdapterBank({name: (len(a), a.shape[1], b.shape[1]) for name, (a, b) in parameters.items()})
         self._holding = threading.Lock()
         self._held: weakref.WeakValueDictionary[Digest, LoadedAdapter] = weakref.WeakValueDictionary()
+        # The certificate of the plain graph says nothing of this one.
+        self._own_certificate = adapter.certificate
+        self._example = parameters
         super().__init__(servable, options, graph=adapter.graph)
         self.lane = self.lane._replace(adapters=adapter.graph_digest)
         expected = {*(i.name for i in servable.identity.inputs), INDEX, *self.adapters.inputs}
@@ -76,6 +83,13 @@ class AdaptedBackbone(LoadedBackbone):
         if INDEX not in feeds:
             feeds = self.adapt(feeds, np.zeros(len(next(iter(feeds.values()))), np.intp))
         return super().infer(feeds, taps)
+
+    def _known(self) -> Certificate | None:
+        own = self._own_certificate
+        return own if own is not None and own.provider == self._graph.provider else None
+
+    def _trial_collate(self, samples: Samples) -> Collate:
+        return mixed_adapters(self._collate, samples, self._example)
 
     def __repr__(self) -> str:
         return f"{super().__repr__()[:-1]}, {self.adapters!r})"

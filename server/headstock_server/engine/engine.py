@@ -76,9 +76,7 @@ class Engine:
         if postprocess.reads(head.postprocess) != "any":
             text_reader(backbone.preprocessor)
         if head.form == "graph":
-            group: HeadGroup = GraphHead(
-                head.tap, servable.parameters, device=self.options.device, threads=self.options.threads
-            )
+            group: HeadGroup = GraphHead(head.tap, servable.parameters, width=head.width, threads=self.options.threads)
             return LoadedModel(servable, backbone, group, 0, adapter, usage)
         weight, bias = load_linear(servable.parameters)
         if weight.shape != (head.width, head.out) or not (np.isfinite(weight).all() and np.isfinite(bias).all()):
