@@ -10,15 +10,15 @@ import numpy as np
 
 from headstock.adapter.graph import INDEX
 from headstock.adapter.parameters import Pair
-from headstock.adapter.proof import mixed_adapters
+from headstock.adapter.proof import LEAST_STEPS, mixed_adapters
 from headstock.backbone.samples import Samples
 from headstock.digest import Digest
 from headstock.errors import Corrupt
+from headstock.preprocess.padded import Collate, padded
 from headstock.records import Certificate
 from headstock.servable import ServableAdapter, ServableBackbone
 from headstock_server.engine.adapter_bank import AdapterBank
 from headstock_server.engine.backbone import LoadedBackbone
-from headstock_server.engine.buckets import Collate
 from headstock_server.engine.options import EngineOptions
 from headstock_server.scheduler.contract import Array, Floats, Slots
 
@@ -83,6 +83,10 @@ class AdaptedBackbone(LoadedBackbone):
         if INDEX not in feeds:
             feeds = self.adapt(feeds, np.zeros(len(next(iter(feeds.values()))), np.intp))
         return super().infer(feeds, taps)
+
+    def _collating(self, options: EngineOptions) -> Collate:
+        collate = super()._collating(options)
+        return padded(collate, lambda steps: max(steps, LEAST_STEPS)) if self._pads else collate
 
     def _known(self) -> Certificate | None:
         own = self._own_certificate

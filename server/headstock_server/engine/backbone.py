@@ -13,10 +13,11 @@ from headstock.digest import Digest, short
 from headstock.errors import Unsupported
 from headstock.graph import Graph
 from headstock.preprocess import Preprocessor, Row
+from headstock.preprocess.padded import Collate, padded
 from headstock.records import BackboneIdentity, Certificate
 from headstock.servable import ServableBackbone
 from headstock_server.engine import profile
-from headstock_server.engine.buckets import Collate, rounding
+from headstock_server.engine.buckets import rounded
 from headstock_server.engine.certificates import Kept, serving_certificate
 from headstock_server.engine.device import device_options, longest, most_rows
 from headstock_server.engine.head_bank import HeadBank
@@ -109,10 +110,16 @@ class LoadedBackbone:
             )
 
     def _collating(self, options: EngineOptions) -> Collate:
-        pads = self.identity.padding != "equal-length" and _varies(self.identity)
-        if not (options.rounds_lengths and pads):
+        """How passes are made: as the preprocessor does it, or longer."""
+        if not (options.rounds_lengths and self._pads):
             return self.preprocessor.collate
-        return rounding(self.preprocessor.collate, longest(self.servable.spec))
+        most = longest(self.servable.spec)
+        return padded(self.preprocessor.collate, lambda steps: rounded(steps, most))
+
+    @property
+    def _pads(self) -> bool:
+        """True if passes may be longer than their longest row."""
+        return self.identity.padding != "equal-length" and _varies(self.identity)
 
     def _profiled(self, options: EngineOptions, *, measurable: bool) -> profile.Profile:
         if options.token_budget is not None or not measurable:

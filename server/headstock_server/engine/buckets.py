@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from headstock.preprocess import Row
 from headstock_server.scheduler.contract import Array
-
-Collate = Callable[[Sequence[Row]], Mapping[str, Array]]
 
 _LEAST = 8
 
@@ -22,25 +19,6 @@ def rounded(steps: int, most: int | None = None) -> int:
     size = max(_LEAST, 1 << max(0, steps.bit_length() - 4))
     found = -(-steps // size) * size
     return found if most is None else max(steps, min(found, most))
-
-
-def rounding(collate: Collate, most: int | None = None) -> Collate:
-    """`collate` with the longest row's length rounded up, padded as the preprocessor pads."""
-
-    def padded(rows: Sequence[Row]) -> Mapping[str, Array]:
-        longest = max(rows, key=lambda row: row.steps)
-        steps = rounded(longest.steps, most)
-        if steps == longest.steps:
-            return collate(rows)
-        # A row of that length makes the preprocessor pad the others, and leaves again.
-        return {name: array[:-1] for name, array in collate([*rows, resized(longest, steps)]).items()}
-
-    return padded
-
-
-def resized(row: Row, steps: int) -> Row:
-    """The row with its values repeated or cut to `steps`; something to pad to or to measure with, not to answer."""
-    return Row({n: np.resize(t, (steps, *t.shape[1:])) for n, t in row.tensors.items()}, max(1, steps))
 
 
 def filled(feeds: Mapping[str, Array], names: Sequence[str], rows: int) -> dict[str, Array]:

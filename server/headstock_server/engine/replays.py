@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 
 from headstock.graph import Graph
 from headstock.preprocess import Row
-from headstock_server.engine.buckets import Collate, filled, resized
+from headstock.preprocess.padded import Collate, resized
+from headstock_server.engine.buckets import filled
 from headstock_server.scheduler.contract import Array, Floats
 from headstock_server.scheduler.policy import Budget
 

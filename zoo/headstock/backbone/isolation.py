@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import random
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ import numpy as np
 from headstock.backbone.samples import Samples
 from headstock.graph import Graph
 from headstock.preprocess import Preprocessor, Row
+from headstock.preprocess.padded import Collate
 from headstock.preprocess.spec import Array
 from headstock.records import BackboneIdentity, Certificate, Tap, artefact_of
 
@@ -35,8 +36,6 @@ _TOLERANCES: Mapping[str, Mapping[str, float]] = {
 }
 # JSON has no infinity: the largest FP32 number stands for a difference with a value that is not finite.
 _NOT_FINITE = float(np.finfo(np.float32).max)
-
-Collate = Callable[[Sequence[Row]], Mapping[str, Array]]
 
 
 def tolerance_for(provider: str, precision: str) -> float:

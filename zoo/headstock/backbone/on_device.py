@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from headstock.backbone.isolation import Collate, certify, tolerance_for
+from headstock.backbone.isolation import certify, tolerance_for
 from headstock.errors import FailedPrecondition
 from headstock.graph import Graph
+from headstock.preprocess.padded import Collate
 from headstock.providers import PROVIDER
 
 if TYPE_CHECKING:
