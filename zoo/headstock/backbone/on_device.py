@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from headstock.records import BackboneIdentity, Certificate
 
 _PARITY_PER_TOLERANCE = 10.0
-"""A device may differ from the CPU by this much more than its rows may differ from each other's company."""
+"""A device may differ from the CPU by this much more than a row may move in company."""
+_LEAST_PARITY = 1e-3
+"""What it may differ by where no tolerance is stated; its rows run alone then."""
 
 
 def certify_elsewhere(
@@ -63,7 +65,7 @@ def held_against_cpu(
     Raises `FailedPrecondition` where that is more than ten times what the provider's rows may move: heads were trained
     on the CPU's features.
     """
-    allowed = _PARITY_PER_TOLERANCE * tolerance_for(graph.provider, identity.precision)
+    allowed = max(_LEAST_PARITY, _PARITY_PER_TOLERANCE * tolerance_for(graph.provider, identity.precision))
     measured = difference(reference, graph, identity, samples, collate)
     if not measured <= allowed:
         raise FailedPrecondition(
