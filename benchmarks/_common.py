@@ -80,15 +80,15 @@ class Server:
 
 
 @contextmanager
-def serve(home: Path, *options: str) -> Iterator[Server]:
-    """A server on core 0 for the catalogue in `home`."""
+def serve(home: Path, *options: str, pinned: bool = True) -> Iterator[Server]:
+    """A server for the catalogue in `home`, on core 0 unless it is not `pinned`."""
     started = time.perf_counter()
     process = subprocess.Popen(
         [HEADSTOCK, "serve", "--bind", "127.0.0.1:0", *options],
         text=True,
         stdout=subprocess.PIPE,
         env={**os.environ, "HEADSTOCK_HOME": str(home)},
-        preexec_fn=pin(SERVER_CORE),
+        preexec_fn=pin(SERVER_CORE) if pinned else None,
     )
     try:
         assert process.stdout is not None
