@@ -82,9 +82,9 @@ class Server:
         return [first, *first.children(recursive=True)]
 
 
-def serve(home: Path, *options: str) -> AbstractContextManager[Server]:
-    """A server on core 0 for the catalogue in `home`."""
-    return started([HEADSTOCK, "serve", "--bind", "127.0.0.1:0", *options], home)
+def serve(home: Path, *options: str, pinned: bool = True) -> AbstractContextManager[Server]:
+    """A server for the catalogue in `home`, on core 0 unless it is not `pinned`."""
+    return started([HEADSTOCK, "serve", "--bind", "127.0.0.1:0", *options], home, pinned=pinned)
 
 
 def serve_engine(home: Path, models: Sequence[str] = (), **engine: Any) -> AbstractContextManager[Server]:
@@ -94,15 +94,15 @@ def serve_engine(home: Path, models: Sequence[str] = (), **engine: Any) -> Abstr
 
 
 @contextmanager
-def started(command: Sequence[str], home: Path) -> Iterator[Server]:
-    """A server process on core 0 that says `listening on HOST:PORT` once it is ready."""
+def started(command: Sequence[str], home: Path, *, pinned: bool = True) -> Iterator[Server]:
+    """A server process, on core 0 unless it is not `pinned`, that says `listening on HOST:PORT` once it is ready."""
     begin = time.perf_counter()
     process = subprocess.Popen(
         command,
         text=True,
         stdout=subprocess.PIPE,
         env={**os.environ, "HEADSTOCK_HOME": str(home)},
-        preexec_fn=pin(SERVER_CORE),
+        preexec_fn=pin(SERVER_CORE) if pinned else None,
     )
     try:
         assert process.stdout is not None

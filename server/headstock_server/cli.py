@@ -26,7 +26,8 @@ MIB = 1 << 20
 @click.option("--http", default="", metavar="HOST:PORT", help="Serve the protocol's REST form there too.")
 @click.option("--insecure-bind", is_flag=True, help="Allow a --bind that other machines can reach, without encryption.")
 @click.option("--models", metavar="NAME,NAME", help="Serve these and no others.")
-@click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
+@click.option("--device", type=click.Choice(["cpu", "cuda", "tensorrt"]), default="cpu", show_default=True)
+@click.option("--cuda-graphs", is_flag=True, help="Capture small passes at load and replay them, on a GPU.")
 @click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True, help="Threads of one pass.")
 @click.option("--runners", type=click.IntRange(min=1), default=1, show_default=True, help="Passes at one time.")
 @click.option(
@@ -160,6 +161,7 @@ def serve(
     insecure_bind: bool,
     models: str | None,
     device: Any,
+    cuda_graphs: bool,
     threads: int,
     runners: int,
     front_ends: int,
@@ -197,6 +199,19 @@ def serve(
     from headstock_server.scheduler import SchedulerOptions
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    settings = Settings.from_environment()
+    engine = EngineOptions(
+        device=device,
+        threads=threads,
+        token_budget=token_budget,
+        padding_waste=padding_waste,
+        max_rows=max_pass_rows,
+        run_seconds=run_timeout,
+        cuda_graphs=cuda_graphs,
+        gpu_memory=memory_budget,
+        engine_cache=settings.cache / "tensorrt",
+        certificates=settings.cache / "certificates",
+    )
     options = app.ServeOptions(
         bind=bind,
         http=http,
@@ -213,14 +228,7 @@ def serve(
         licences=licences,
         allow_admin=allow_admin,
         trace_file=trace_file,
-        engine=EngineOptions(
-            device=device,
-            threads=threads,
-            token_budget=token_budget,
-            padding_waste=padding_waste,
-            max_rows=max_pass_rows,
-            run_seconds=run_timeout,
-        ),
+        engine=engine,
         scheduler=SchedulerOptions(
             runners=runners,
             queue_rows=max_queue_rows,
@@ -231,7 +239,7 @@ def serve(
         ),
         limits=Limits(message_bytes=max_message_mib * MIB),
     )
-    asyncio.run(app.serve(Settings.from_environment(), options, _announce))
+    asyncio.run(app.serve(settings, options, _announce))
 
 
 def _names(text: str | None) -> tuple[str, ...]:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import gc
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from headstock.backbone.isolation import certify
 from headstock.catalogue import Catalogue
 from headstock.digest import Digest
 from headstock.errors import Corrupt, DigestMismatch, Unsupported
-from headstock.records import Version
+from headstock.records import Certificate, Version
 from headstock.servable import ServableModel, load_model
 from headstock.testing import toy
-from headstock.testing.toy import MAX_LENGTH, Toy, ToyHead
+from headstock.testing.toy import MAX_LENGTH, Toy, ToyHead, publish_toy
 from headstock_server.engine import Engine, EngineOptions, LoadedModel
 from headstock_server.engine.budget import session_bytes
 from headstock_server.engine.profile import DEFAULT_TOKENS, Point, choose
@@ -160,25 +163,72 @@ def test_a_linear_head_on_a_tap_with_many_vectors_per_row_is_refused(
         engine.load(_servable(catalogue, version))
 
 
-def test_a_backbone_without_a_passing_certificate_gets_a_private_lane(
-    catalogue: Catalogue, toy: Toy, engine: Engine
-) -> None:
+def test_a_backbone_that_was_refused_gets_a_private_lane(catalogue: Catalogue, toy: Toy, engine: Engine) -> None:
     servable = _servable(catalogue, toy.models["sentiment"])
     shared = engine.load(servable).backbone
     assert shared.shared
     assert shared.budget.rows > 1
-    for certificate in (None, replace(servable.backbone.certificate, shared=False)):
-        backbone = Engine(engine.options).load(replace(servable, backbone=_with(servable, certificate))).backbone
-        assert not backbone.shared
-        assert backbone.budget.rows == 1
+    refused = replace(servable.backbone.certificate, shared=False)
+    backbone = Engine(engine.options).load(replace(servable, backbone=_with(servable, refused))).backbone
+    assert not backbone.shared
+    assert backbone.budget.rows == 1
 
 
-def test_a_certificate_of_another_execution_provider_does_not_count(
+def test_a_lane_holds_no_more_rows_than_its_certificate_was_measured_with(
     catalogue: Catalogue, toy: Toy, engine: Engine
 ) -> None:
     servable = _servable(catalogue, toy.models["sentiment"])
-    foreign = replace(servable.backbone.certificate, provider="CUDAExecutionProvider")
-    assert not engine.load(replace(servable, backbone=_with(servable, foreign))).backbone.shared
+    few = replace(servable.backbone.certificate, detail={"rows": 5})
+    assert engine.load(replace(servable, backbone=_with(servable, few))).backbone.budget.rows == 5
+
+
+@pytest.mark.parametrize("provider", [None, "CUDAExecutionProvider"])
+def test_without_a_certificate_for_its_provider_the_session_itself_is_measured(
+    catalogue: Catalogue, provider: str | None
+) -> None:
+    """An honest backbone shares then, up to the rows that were run; one that leaks runs its rows alone."""
+    for leaky in (False, True):
+        made = publish_toy(catalogue, {f"m-{leaky:d}": ToyHead()}, backbone=f"toy-{leaky:d}", leaky=leaky)
+        servable = _servable(catalogue, made.models[f"m-{leaky:d}"])
+        stated = servable.backbone.certificate
+        other = None if provider is None else replace(stated, provider=provider, shared=True)
+        backbone = (
+            Engine(EngineOptions(token_budget=256)).load(replace(servable, backbone=_with(servable, other))).backbone
+        )
+        assert backbone.certificate.provider == "CPUExecutionProvider"
+        assert backbone.shared is not leaky
+        assert (backbone.certificate.measured == 0.0) is not leaky
+        assert backbone.budget.rows == (1 if leaky else 64)
+
+
+def test_what_was_measured_at_load_is_kept_for_that_graph_and_machine(
+    catalogue: Catalogue, toy: Toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next start reads it; on another machine, or if it is damaged, it is measured again."""
+    import headstock_server.engine.backbone as module
+    import headstock_server.engine.certificates as kept
+
+    options = EngineOptions(token_budget=256, certificates=tmp_path / "certificates")
+    servable = _servable(catalogue, toy.models["sentiment"])
+    servable = replace(servable, backbone=_with(servable, None))
+    measured = []
+
+    def counting(*arguments: Any, **options: Any) -> Certificate:
+        measured.append(arguments)
+        return certify(*arguments, **options)
+
+    monkeypatch.setattr(module, "certify", counting)
+    first = Engine(options).load(servable).backbone.certificate
+    assert Engine(options).load(servable).backbone.certificate == first
+    assert len(measured) == 1
+    (file,) = options.certificates.iterdir()
+    file.write_text(file.read_text()[:-10])
+    assert Engine(options).load(servable).backbone.certificate == first
+    assert len(measured) == 2
+    monkeypatch.setattr(kept, "device_name", lambda _: "another processor")
+    Engine(options).load(servable)
+    assert len(measured) == 3
+    assert len(list(options.certificates.iterdir())) == 2
 
 
 def test_the_token_budget_is_profiled_unless_it_is_given(catalogue: Catalogue, toy: Toy, engine: Engine) -> None:

@@ -140,3 +140,83 @@ def test_parameters_of_other_shapes_ranks_or_numbers_are_refused(tmp_path: Path)
     for targets, rank in ((("a", "b"), 2), (("a",), 3)):
         with pytest.raises(Corrupt):
             load_parameters(path, targets, rank)
+
+
+def _adapted(catalogue: Catalogue, tmp_path: Path) -> tuple[Any, Any, Any, Any]:
+    """A tiny backbone restored, one pair of matrices per query layer, and what `adapter_artefact` made of them."""
+    from headstock.adapter import adapter_artefact
+
+    settings = catalogue.settings
+    host = open_host(settings)
+    digest = Digest(pull(catalogue, host, f"path:{make_tiny_roberta(tmp_path / 'source')}", "tiny").subject)
+    restored = restore(catalogue, host, digest, "tiny")
+    weights = target_weights(restored.module, [n for n, _ in restored.module.named_modules() if n.endswith("query")])
+    generator = np.random.default_rng(0)
+    pairs = {
+        n: Pair(*((generator.normal(size=s) * 0.3).astype(np.float32) for s in ((w.shape[0], 2), (2, w.shape[1]))))
+        for n, w in weights.items()
+    }
+    with catalogue.writing("test"):
+        return restored, pairs, weights, adapter_artefact(catalogue, digest, pairs, weights)
+
+
+def test_the_adapters_graph_has_a_certificate_of_its_own(tmp_path: Path) -> None:
+    """Measured with rows of different adapters side by side, and read with the adapter."""
+    from headstock.servable import servable_adapter
+
+    with Catalogue.open(Settings.from_environment({"HEADSTOCK_HOME": str(tmp_path / "home")})) as catalogue:
+        *_, artefact = _adapted(catalogue, tmp_path)
+        certificate = servable_adapter(catalogue, artefact).certificate
+    assert certificate is not None
+    assert certificate.shared
+    assert certificate.measured == 0.0
+    assert certificate.rows == 64
+
+
+def test_an_adapters_graph_in_which_rows_meet_is_found(tmp_path: Path) -> None:
+    """A graph that gives every row the first row's adapter agrees row by row, and fails in company."""
+    import onnx
+
+    from headstock.adapter.proof import certify_adapters
+    from headstock.backbone.samples import samples_for
+
+    with Catalogue.open(Settings.from_environment({"HEADSTOCK_HOME": str(tmp_path / "home")})) as catalogue:
+        _, pairs, _, artefact = _adapted(catalogue, tmp_path)
+        backbone = load_backbone(catalogue, Digest(artefact.identity["backbone"]))
+        model = onnx.load(str(catalogue.store.path(artefact.files["graph"])))
+    make = onnx.helper.make_node
+    leaky = [
+        make("Constant", [], ["leak::zero"], value_ints=[0]),
+        make("Gather", [INDEX, "leak::zero"], ["leak::first"], axis=0),
+        make("Shape", [INDEX], ["leak::shape"]),
+        make("Expand", ["leak::first", "leak::shape"], ["leak::index"]),
+    ]
+    for node in model.graph.node:
+        if node.op_type == "Gather" and node.input[1] == INDEX:
+            node.input[1] = "leak::index"
+    nodes = [*leaky, *model.graph.node]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    (tmp_path / "leaky.onnx").write_bytes(model.SerializeToString())
+    preprocessor = backbone.open_preprocessor()
+    samples = samples_for(preprocessor)
+    certificate = certify_adapters(Graph(tmp_path / "leaky.onnx"), backbone.identity, preprocessor, samples, pairs)
+    assert not certificate.shared
+    assert certificate.measured > 1e-2
+
+
+def test_an_adapter_that_torch_computes_differently_is_refused(tmp_path: Path) -> None:
+    """The stored graph under the stored numbers is held against the module that was trained."""
+    from headstock.errors import FailedPrecondition
+    from headstock.finetune.new_adapter import require_torch_parity
+
+    with Catalogue.open(Settings.from_environment({"HEADSTOCK_HOME": str(tmp_path / "home")})) as catalogue:
+        restored, pairs, _, artefact = _adapted(catalogue, tmp_path)
+        backbone = load_backbone(catalogue, Digest(artefact.identity["backbone"]))
+        with pytest.raises(FailedPrecondition, match="differs from torch"):
+            # The module has no adapter, so it computes the plain backbone.
+            require_torch_parity(catalogue, artefact, restored, backbone)
+        hooks = _changed(restored.module, pairs)
+        require_torch_parity(catalogue, artefact, restored, backbone)
+        for hook in hooks:
+            hook.remove()

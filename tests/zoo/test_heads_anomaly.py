@@ -84,7 +84,7 @@ def test_the_graph_says_what_torch_says_and_a_row_the_same_bits_in_company(
     path = tmp_path / "head.onnx"
     path.write_bytes(Inspect().graph_form(head))
     assert path.read_bytes() == Inspect().graph_form(head)
-    served = GraphHead("feature_map", path, device="cpu", threads=1)
+    served = GraphHead("feature_map", path, width=tested.shape[-1], threads=1)
     together = served.run(tested, np.zeros(len(tested), np.intp))
     assert np.abs(together - _outputs(head, tested)).max() < 1e-5
     for i in range(len(tested)):

@@ -12,7 +12,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from headstock.backbone.isolation import BATCH_SIZES, certify
+from headstock.backbone.isolation import ROWS, certify, tolerance_for
 from headstock.backbone.samples import Samples, samples_for
 from headstock.catalogue import Catalogue
 from headstock.digest import Digest
@@ -108,7 +108,8 @@ def test_an_honest_graph_is_bit_equal_and_may_share(certified: Certify) -> None:
     assert certificate.measured == 0.0
     assert certificate.tolerance == 0.0
     assert certificate.provider == "CPUExecutionProvider"
-    assert certificate.detail["batch_sizes"] == list(BATCH_SIZES)
+    assert certificate.rows == ROWS == 64
+    assert {1, 2, 3, 5, 8, 16, 33, 64} <= set(certificate.detail["batch_sizes"])
     assert certificate.detail["lengths"][0] == 1
     assert certificate.detail["lengths"][-1] == 40
 
@@ -158,6 +159,64 @@ def test_a_leak_of_one_part_in_a_million_is_caught(certified: Certify) -> None:
     certificate = certified(nodes)
     assert not certificate.shared
     assert 0 < certificate.measured < 1e-4
+
+
+def large_batches_only() -> Nodes:
+    """Adds a thousandth for every row beyond 40."""
+    make = helper.make_node
+    return [
+        make("Shape", ["pooled"], ["rows"], start=0, end=1),
+        make("Constant", [], ["forty"], value_ints=[40]),
+        make("Sub", ["rows", "forty"], ["beyond"]),
+        make("Cast", ["beyond"], ["beyond_f"], to=TensorProto.FLOAT),
+        make("Relu", ["beyond_f"], ["excess"]),
+        make("Constant", [], ["thousandth"], value_float=1e-3),
+        make("Mul", ["excess", "thousandth"], ["drop"]),
+        make("Add", ["pooled", "drop"], ["mean"]),
+    ]
+
+
+def test_a_leak_in_large_batches_alone_is_caught(certified: Certify) -> None:
+    """Kernels change with the size of a batch: what a lane may hold is what is tried."""
+    certificate = certified(large_batches_only())
+    assert not certificate.shared
+    assert certificate.measured > 1e-3
+
+
+def test_a_certificate_speaks_of_no_more_rows_than_were_run(preprocessor: Preprocessor, tmp_path: Path) -> None:
+    """Fewer if fewer are asked for or the time is over, more if more are asked for."""
+    graph, samples = Graph(build(tmp_path / "graph.onnx", HONEST)), samples_for(preprocessor)
+    small = Graph(build(tmp_path / "large.onnx", large_batches_only()))
+    assert certify(graph, IDENTITY, preprocessor, samples, rows=16).rows == 16
+    assert certify(graph, IDENTITY, preprocessor, samples, rows=300).rows == 300
+    hurried = certify(small, IDENTITY, preprocessor, samples, seconds=0.0)
+    assert hurried.shared
+    assert hurried.rows < 40
+
+
+def test_a_stated_tolerance_admits_what_stays_within_it_and_nothing_else(
+    preprocessor: Preprocessor, tmp_path: Path
+) -> None:
+    """The function that certifies a GPU, on the CPU: the same graphs with a tolerance of one part in ten thousand."""
+    samples = samples_for(preprocessor)
+
+    def judged(nodes: Nodes) -> Certificate:
+        graph = Graph(build(tmp_path / "graph.onnx", nodes))
+        return certify(graph, IDENTITY, preprocessor, samples, tolerance=1e-4)
+
+    near = judged([helper.make_node("ReduceSum", ["masked", "one"], ["mean"], keepdims=0)])
+    assert near.shared
+    assert 0 < near.measured <= near.tolerance == 1e-4
+    for name in ("batch mean subtracted", "scale of the largest row", "padding counted", "first row mixed in"):
+        assert not judged(leak(name)).shared
+
+
+def test_the_cpu_demands_bits_and_a_gpu_states_a_tolerance_for_each_precision() -> None:
+    """What nobody stated is held to bit-equality, which a GPU will not keep: it is refused, not guessed."""
+    assert tolerance_for("CPUExecutionProvider", "fp32") == tolerance_for("CPUExecutionProvider", "fp16@12ab") == 0.0
+    for provider in ("CUDAExecutionProvider", "TensorrtExecutionProvider"):
+        assert 0 < tolerance_for(provider, "fp32") < tolerance_for(provider, "fp16@12ab") < 1e-2
+        assert tolerance_for(provider, "int8-per-token@12ab") == 0.0
 
 
 def test_a_sum_whose_order_depends_on_the_batch_is_caught(certified: Certify) -> None:

@@ -295,15 +295,21 @@ class Certificate:
 
     backbone: Digest
     tolerance: float
-    """Largest absolute difference that is allowed; 0.0 demands bit-equality."""
+    """Largest difference that is allowed, as `measured` is counted; 0.0 demands bit-equality."""
     measured: float
-    """Largest absolute difference seen over all taps, batch sizes, slots and neighbours."""
+    """Largest difference seen over all taps, batch sizes, slots and neighbours, over the row's scale (its largest
+    value on that tap, at least 1)."""
     shared: bool
     """True if `measured <= tolerance`: the backbone may serve shared lanes."""
     provider: str
     """Execution provider that was measured, e.g. `CPUExecutionProvider`."""
     detail: Mapping[str, Any]
-    """Batch sizes, lengths, neighbours, versions, parity against torch per tap."""
+    """Batch sizes, lengths, neighbours, versions, parity against torch per tap; `rows`, see there."""
+
+    @property
+    def rows(self) -> int:
+        """Rows up to which batches were measured; a lane holds no more."""
+        return int(self.detail.get("rows", 1))
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,7 @@ import numpy.typing as npt
 from headstock.digest import Digest, digest_file, short
 from headstock.errors import Corrupt, DigestMismatch, FailedPrecondition, NotFound
 from headstock.preprocess import Preprocessor, PreprocessSpec, open_preprocessor
+from headstock.providers import PROVIDER
 from headstock.records import (
     AdapterIdentity,
     Artefact,
@@ -56,6 +57,15 @@ class ServableBackbone:
     certificate: Certificate | None
     stem: ServableStem | None = None
     """The two parts that it may be run as; None if it is run whole."""
+    """That of the CPU, on which features for training are made."""
+    elsewhere: Mapping[str, Certificate] = field(default_factory=dict)
+    """Those of other execution providers, by provider."""
+
+    def certificate_on(self, provider: str) -> Certificate | None:
+        """The catalogue's isolation certificate for one execution provider."""
+        if self.certificate is not None and self.certificate.provider == provider:
+            return self.certificate
+        return self.elsewhere.get(provider)
 
     @property
     def graph(self) -> Path:
@@ -93,6 +103,8 @@ class ServableAdapter:
     graph: Path
     graph_digest: Digest
     """Equal for adapters that may share a pass."""
+    certificate: Certificate | None = None
+    """The isolation certificate of that graph, with adapters mixed, on the CPU."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,12 +128,14 @@ def load_backbone(catalogue: Catalogue, digest: Digest) -> ServableBackbone:
     spec = PreprocessSpec.from_json(catalogue.store.read_json(artefact.files["preprocess"]))
     blobs = {role: artefact.files[role] for role in _NEEDED} | dict(spec.files)
     what = f"of backbone {short(digest)}"
+    certificates = {p: c for p in PROVIDER.values() if (c := catalogue.certificate(digest, p)) is not None}
     return ServableBackbone(
         digest=digest,
         identity=BackboneIdentity.from_json(artefact.identity),
         spec=spec,
         files={role: checked_path(catalogue, blob, f"{role} {what}") for role, blob in blobs.items()},
-        certificate=catalogue.certificate(digest),
+        certificate=certificates.pop(PROVIDER["cpu"], None),
+        elsewhere=certificates,
         stem=_stem(catalogue, artefact, what),
     )
 
@@ -195,7 +209,14 @@ def servable_adapter(catalogue: Catalogue, artefact: Artefact) -> ServableAdapte
         checked_path(catalogue, identity.parameters, f"parameters {what}"),
         checked_path(catalogue, artefact.files["graph"], f"graph {what}"),
         artefact.files["graph"],
+        _certificate(catalogue, artefact),
     )
+
+
+def _certificate(catalogue: Catalogue, artefact: Artefact) -> Certificate | None:
+    if "certificate" not in artefact.files:
+        return None
+    return Certificate(**catalogue.store.read_json(artefact.files["certificate"]))
 
 
 def check_adapter_of_head(head: HeadIdentity, adapter: Digest | None, what: str) -> None:

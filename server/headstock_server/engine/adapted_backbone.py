@@ -10,8 +10,12 @@ import numpy as np
 
 from headstock.adapter.graph import INDEX
 from headstock.adapter.parameters import Pair
+from headstock.adapter.proof import LEAST_STEPS, mixed_adapters
+from headstock.backbone.samples import Samples
 from headstock.digest import Digest
 from headstock.errors import Corrupt
+from headstock.preprocess.padded import Collate, padded
+from headstock.records import Certificate
 from headstock.servable import ServableAdapter, ServableBackbone
 from headstock_server.engine.adapter_bank import AdapterBank
 from headstock_server.engine.backbone import LoadedBackbone
@@ -48,6 +52,9 @@ class AdaptedBackbone(LoadedBackbone):
         self.adapters = AdapterBank({name: (len(a), a.shape[1], b.shape[1]) for name, (a, b) in parameters.items()})
         self._holding = threading.Lock()
         self._held: weakref.WeakValueDictionary[Digest, LoadedAdapter] = weakref.WeakValueDictionary()
+        # The certificate of the plain graph says nothing of this one.
+        self._own_certificate = adapter.certificate
+        self._example = parameters
         super().__init__(servable, options, graph=adapter.graph)
         self.lane = self.lane._replace(adapters=adapter.graph_digest)
         expected = {*(i.name for i in servable.identity.inputs), INDEX, *self.adapters.inputs}
@@ -80,6 +87,17 @@ class AdaptedBackbone(LoadedBackbone):
         if INDEX not in feeds:
             feeds = self.adapt(feeds, np.zeros(len(next(iter(feeds.values()))), np.intp))
         return super().infer(feeds, taps)
+
+    def _collating(self, options: EngineOptions) -> Collate:
+        collate = super()._collating(options)
+        return padded(collate, lambda steps: max(steps, LEAST_STEPS)) if self._pads else collate
+
+    def _known(self) -> Certificate | None:
+        own = self._own_certificate
+        return own if own is not None and own.provider == self._graph.provider else None
+
+    def _trial_collate(self, samples: Samples) -> Collate:
+        return mixed_adapters(self._collate, samples, self._example)
 
     def __repr__(self) -> str:
         return f"{super().__repr__()[:-1]}, {self.adapters!r})"

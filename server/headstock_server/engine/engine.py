@@ -14,8 +14,8 @@ from headstock import postprocess
 from headstock.adapter.parameters import load_parameters
 from headstock.digest import Digest
 from headstock.errors import Corrupt, DigestMismatch, Unsupported
-from headstock.graph import PROVIDERS
 from headstock.preprocess.reading import text_reader
+from headstock.providers import PROVIDER
 from headstock.records import Tap
 from headstock.servable import ServableBackbone, ServableModel, check_adapter_of_head, load_linear
 from headstock_server.engine.adapted_backbone import AdaptedBackbone, LoadedAdapter
@@ -89,7 +89,7 @@ class Engine:
             group = GraphHead(
                 head.tap,
                 servable.parameters,
-                device=self.options.device,
+                width=head.width,
                 threads=self.options.threads,
                 run_seconds=self.options.run_seconds,
             )
@@ -115,7 +115,7 @@ class Engine:
     def suited(self, servable: ServableModel) -> ServableModel:
         """The model as this engine runs it: in parts only where the parts were proven on the same provider."""
         stem = servable.backbone.stem
-        if stem is None or stem.provider == PROVIDERS[self.options.device][0]:
+        if stem is None or stem.provider == PROVIDER[self.options.device]:
             return servable
         return replace(servable, backbone=replace(servable.backbone, stem=None))
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from headstock.backbone.isolation import ROWS
 from headstock.backbone.samples import samples_for
 from headstock.errors import RunTimeout, Unsupported
 from headstock.preprocess import Preprocessor, Row
@@ -16,7 +17,12 @@ DEFAULT_TOKEN_NS = 200_000.0
 """Rate to assume where nothing could be measured."""
 _ENOUGH = 0.97
 _LENGTH = 16
-_ROWS = {"cpu": (1, 2, 4, 8, 16, 32), "cuda": (1, 4, 16, 64, 256, 1024)}
+_ROWS = {
+    "cpu": (1, 2, 4, 8, 16, 32),
+    "cuda": (1, 4, 16, 64, 256, 1024),
+    # An engine is built for at most this many rows.
+    "tensorrt": (1, 4, 16, 64, 256),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +51,12 @@ class Profile:
     """Nanoseconds per token at that size."""
     points: tuple[Point, ...] = ()
 
+    @property
+    def rows(self) -> int:
+        """Rows that a pass of that size may have, at the length that was measured; at least 64."""
+        length = self.points[0].tokens // self.points[0].rows if self.points else _LENGTH
+        return max(ROWS, self.tokens // length)
+
 
 def assumed(tokens: int | None = None) -> Profile:
     """A profile without a measurement."""
@@ -53,7 +65,7 @@ def assumed(tokens: int | None = None) -> Profile:
 
 def profile(run: Callable[[Sequence[Row]], object], preprocessor: Preprocessor, device: str, seconds: float) -> Profile:
     """Run `run` on passes of growing size for at most about `seconds`, small ones first, and choose the budget."""
-    rows = _sample(preprocessor)
+    rows = sample(preprocessor)
     if rows is None:
         return assumed()
     length, best = rows.length, dict[int, float]()
@@ -61,8 +73,8 @@ def profile(run: Callable[[Sequence[Row]], object], preprocessor: Preprocessor, 
     # Two rounds after the warm-up, interleaved: one disturbance must not decide against one size.
     run([rows])
     for round_ in range(3):
-        for count in _ROWS[device]:
-            expected = best.get(count) or 2 * best.get(count // 2, 0.0)
+        for before, count in zip((1, *_ROWS[device]), _ROWS[device], strict=False):
+            expected = best.get(count) or best.get(before, 0.0) * count / before
             if time.perf_counter() + expected > deadline and count > 1:
                 break
             start = time.perf_counter()
@@ -86,7 +98,7 @@ def choose(points: Sequence[Point]) -> Profile:
     return Profile(tokens, chosen.seconds * 1e9 / chosen.tokens, tuple(points))
 
 
-def _sample(preprocessor: Preprocessor) -> Row | None:
+def sample(preprocessor: Preprocessor) -> Row | None:
     """A row to measure with, about 16 tokens where it is text; None for a kind of input that has no samples."""
     if preprocessor.spec.kind == "text":
         return preprocessor.rows([b"a " * (_LENGTH - 2)])[0]

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from headstock.digest import Digest, short
 from headstock.graph import Graph
+from headstock.records import Certificate
 from headstock.servable import ServableBackbone, ServableStem
 from headstock.stem.composed import upper_outputs
 from headstock_server.engine.backbone import LoadedBackbone
@@ -67,10 +68,14 @@ class StemmedBackbone(LoadedBackbone):
             feeds = self.stem(feeds)
         return dict(zip(taps, upper_outputs(self._graph, feeds, taps), strict=True))
 
-    def _profiled(self, options: EngineOptions) -> Profile:
+    def _measured(self, rows: int) -> Certificate:
+        """Alone: the two parts are proven at publication, and this session is one of them."""
+        return Certificate(self.digest, 0.0, 0.0, False, self._graph.provider, {"rows": 1})
+
+    def _profiled(self, options: EngineOptions, *, measurable: bool) -> Profile:
         # One lane, one budget; and the stem is most of the work.
         if self._stem.profile is None:
-            self._stem.profile = super()._profiled(options)
+            self._stem.profile = super()._profiled(options, measurable=measurable)
         return self._stem.profile
 
     def __repr__(self) -> str:

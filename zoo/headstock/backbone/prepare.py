@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from headstock.backbone.export import admit_graph, export_graph
 from headstock.backbone.isolation import certify
+from headstock.backbone.on_device import certify_elsewhere
 from headstock.backbone.parity import TapParity, measure_parity, require_parity
 from headstock.backbone.samples import samples_for
 from headstock.digest import Digest
@@ -31,7 +32,10 @@ class Prepared:
 
     artefact: Artefact
     certificate: Certificate
+    """On the CPU."""
     parity: Mapping[str, TapParity]
+    elsewhere: tuple[Certificate, ...] = ()
+    """On other execution providers that this machine has."""
 
 
 def prepare(
@@ -62,9 +66,10 @@ def prepare(
     certificate = certify(graph, identity, preprocessor, samples)
     shown = {name: asdict(found) for name, found in parity.items()}
     certificate = Certificate(**{**asdict(certificate), "detail": {**certificate.detail, "parity": shown}})
+    elsewhere = certify_elsewhere(path, graph, identity, preprocessor, samples, progress)
     progress("storing")
     blobs: dict[str, Digest] = {role: store.put_file(file) for role, file in files.items()}
     blobs["graph"] = store.put_file(path)
     blobs["preprocess"] = store.put_json(spec.to_json())
     blobs["certificate"] = store.put_json(asdict(certificate))
-    return Prepared(artefact_of("backbone", identity.to_json(), blobs), certificate, parity)
+    return Prepared(artefact_of("backbone", identity.to_json(), blobs), certificate, parity, elsewhere)

@@ -17,6 +17,7 @@ from headstock.errors import AlreadyExists, Corrupt, FailedPrecondition, Headsto
 from headstock.hookspecs import BackboneFamily
 from headstock.names import check_name
 from headstock.preprocess import PreprocessSpec
+from headstock.providers import PROVIDER
 from headstock.records import Artefact, Edge, Publication, Version, artefact_of
 from headstock.sources import Fetched, fetch
 
@@ -117,7 +118,7 @@ def _known(catalogue: Catalogue, digest: Digest) -> Prepared | None:
     except (NotFound, Corrupt):
         # Missing or damaged: exporting again makes the same bytes and heals the store.
         return None
-    certificate = catalogue.certificate(digest)
+    certificate = catalogue.certificate(digest, PROVIDER["cpu"])
     if certificate is None or "graph" not in artefact.files:
         return None
     parity = {name: TapParity(**found) for name, found in certificate.detail.get("parity", {}).items()}
@@ -171,7 +172,7 @@ def _publication(
         artefacts=[backbone, plugin, origin, *parents],
         edges=edges,
         evidence=[statement.about(backbone.digest) for statement in fetched.statements],
-        certificates=[prepared.certificate],
+        certificates=[prepared.certificate, *prepared.elsewhere],
         details=details,
     )
 

@@ -68,7 +68,8 @@ def evidence(connection: sa.Connection, subject: Digest) -> list[Evidence]:
 def certificate(connection: sa.Connection, backbone: Digest, provider: str | None) -> Certificate | None:
     """The latest isolation certificate of a backbone, or that of one execution provider."""
     table = schema.certificates
-    query = sa.select(table).where(table.c.backbone == backbone).order_by(table.c.recorded_at.desc()).limit(1)
+    newest = (table.c.recorded_at.desc(), table.c.provider)
+    query = sa.select(table).where(table.c.backbone == backbone).order_by(*newest).limit(1)
     if provider is not None:
         query = query.where(table.c.provider == provider)
     row = connection.execute(query).one_or_none()

@@ -15,10 +15,18 @@ if TYPE_CHECKING:
 
 @click.command("variant")
 @click.argument("backbone", metavar="BACKBONE[:VERSION|:ALIAS]")
-@click.option("--precision", required=True, help="int8-per-token, int8-weight-only or fp16.")
+@click.option("--precision", required=True, help="int8-per-token, int8-weight-only, int8-static, fused-fp32 or fp16.")
+@click.option(
+    "--for",
+    "device",
+    type=click.Choice(["cpu", "cuda"]),
+    default="cpu",
+    show_default=True,
+    help="Where it must prove itself; this machine needs that device.",
+)
 @click.option("--name", help="Entry that gets the next version; default: BACKBONE-PRECISION.")
 @format_option
-def command(backbone: str, precision: str, name: str | None, format_: str) -> None:
+def command(backbone: str, precision: str, device: Any, name: str | None, format_: str) -> None:
     """Make a backbone's graph smaller or faster at another precision.
 
     The variant is a backbone of its own, with its own digest, and heads are fine-tuned on it as on any other. It is
@@ -37,6 +45,7 @@ def command(backbone: str, precision: str, name: str | None, format_: str) -> No
             precision,
             name or f"{reference.name}-{precision}",
             _say if format_ == "table" else None,
+            device,
         )
     if format_ == "json":
         import json
@@ -62,7 +71,9 @@ def _summary(made: Made) -> Iterator[str]:
     yield f"{made.version}  {short(made.version.subject)}  {details['source']}"
     for tap, found in made.agreement.items():
         yield f"agreement    {tap}: cosine at least {found.cosine:.5f}, largest error {found.max_error:.2g}"
-    yield f"certificate  alone and together bit-equal ({made.certificate.provider}): may share batches"
+    proof = made.certificate
+    equal = "bit-equal" if proof.tolerance == 0.0 else f"within {proof.measured:.2g} (allowed {proof.tolerance:g})"
+    yield f"certificate  alone and together {equal} ({proof.provider}), up to {proof.rows} rows: may share batches"
     yield table(
         ["rows", "length", "plain ms", "variant ms", "variant / plain"],
         [

@@ -78,7 +78,32 @@ def resume(restored: Restored, adapter: ServableAdapter) -> None:
 
 
 def take(catalogue: Catalogue, backbone: ServableBackbone, restored: Restored) -> Artefact:
-    """Store what the adapter has learnt; call it inside `Catalogue.writing`. Raises as `adapter_artefact` does."""
+    """Store what the adapter has learnt; call it inside `Catalogue.writing`.
+
+    Raises as `adapter_artefact` does, and `FailedPrecondition` if the graph under the adapter disagrees with torch.
+    """
+    artefact = _stored(catalogue, backbone, restored)
+    require_torch_parity(catalogue, artefact, restored, backbone)
+    return artefact
+
+
+def require_torch_parity(
+    catalogue: Catalogue, artefact: Artefact, restored: Restored, backbone: ServableBackbone
+) -> None:
+    """Raise `FailedPrecondition` unless the adapters' graph under this adapter is what torch computes with it."""
+    from headstock.adapter.adapted import AdaptedGraph
+    from headstock.backbone.parity import measure_parity, require_parity
+    from headstock.backbone.samples import samples_for
+    from headstock.servable import servable_adapter
+
+    preprocessor = backbone.open_preprocessor()
+    graph = AdaptedGraph(servable_adapter(catalogue, artefact))
+    restored.module.eval()
+    samples = samples_for(preprocessor)
+    require_parity(measure_parity(restored.module, graph, preprocessor, samples, backbone.identity.taps))
+
+
+def _stored(catalogue: Catalogue, backbone: ServableBackbone, restored: Restored) -> Artefact:
     from headstock.adapter import adapter_artefact, peft_parameters, target_weights
 
     pairs = peft_parameters(restored.module)

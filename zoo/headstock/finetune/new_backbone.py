@@ -48,9 +48,9 @@ class NewBackbone:
         return self.admitted.artefact.digest
 
     @property
-    def certificate(self) -> Certificate:
-        """Its isolation certificate."""
-        return self.admitted.certificate
+    def certificates(self) -> list[Certificate]:
+        """Its isolation certificates, one for each execution provider of this machine."""
+        return [self.admitted.certificate, *self.admitted.elsewhere]
 
     def edges(self, dataset: Digest, initial: str) -> list[Edge]:
         """Where it comes from. From random weights it takes the architecture alone, and still says so."""

@@ -162,7 +162,7 @@ def publish(
                     *(origin(head.digest, under) if origin else ()),
                 ),
                 evidence=[*evidence, *([new_backbone.evidence()] if new_backbone else [])],
-                certificates=[new_backbone.certificate] if new_backbone else [],
+                certificates=new_backbone.certificates if new_backbone else [],
                 details={**details, "head": head.digest},
             )
         )

@@ -105,4 +105,4 @@ def model_publication(
 
 
 def _certificate(backbone: Artefact) -> Certificate:
-    return Certificate(backbone.digest, 0.0, 0.0, True, "CPUExecutionProvider", {"batches": 3})
+    return Certificate(backbone.digest, 0.0, 0.0, True, "CPUExecutionProvider", {"rows": 64, "batches": 3})

@@ -8,22 +8,24 @@ from typing import TYPE_CHECKING
 
 from headstock.backbone.export import admit_graph
 from headstock.backbone.isolation import certify
+from headstock.backbone.on_device import held_against_cpu
 from headstock.backbone.parity import TapParity
 from headstock.backbone.samples import Samples, samples_for
 from headstock.backbone.workdir import workdir
 from headstock.digest import Digest, digest_file, short
 from headstock.errors import FailedPrecondition, NotFound
-from headstock.graph import Graph
+from headstock.graph import Device, Graph
 from headstock.licences import enforcement
 from headstock.licences.facts import MADE_HERE
 from headstock.licences.gate import verdict
 from headstock.licences.policy import Policy
 from headstock.names import Reference, check_name
 from headstock.preprocess import Preprocessor
+from headstock.providers import PROVIDER
 from headstock.records import BackboneIdentity, Certificate, Edge, Evidence, Publication, Version, artefact_of
 from headstock.servable import load_backbone
 from headstock.stem.record import CUT_ROLES
-from headstock.variant.measure import Agreement, Speed, agreement, require_agreement, speeds
+from headstock.variant.measure import Agreement, Speed, agreement, require_agreement, require_faster, speeds
 from headstock.variant.precision import Precision, precision_named
 from headstock.variant.rewrite import rewrite
 
@@ -47,14 +49,20 @@ class Made:
 
 
 def make_variant(
-    catalogue: Catalogue, reference: Reference, precision: str, name: str, progress: Progress | None = None
+    catalogue: Catalogue,
+    reference: Reference,
+    precision: str,
+    name: str,
+    progress: Progress | None = None,
+    device: Device = "cpu",
 ) -> Made:
-    """Publish `reference` at `precision` as the next version of backbone `name`.
+    """Publish `reference` at `precision` as the next version of backbone `name`, proved on `device`.
 
-    Its digest is its own, since precision is part of what a digest covers. Raises `Unsupported` for a precision whose
-    rows depend on their neighbours, `FailedPrecondition` where the graph turns away from the plain one further than
-    the precision allows or fails the isolation check, and for a name that the licence does not allow, `LicenceRefused`
-    where the policy refuses what the backbone is; nothing is published then.
+    Another device is measured when a server loads it there. Its digest is its own, since precision is part of what a
+    digest covers. Raises `Unsupported` for a precision whose rows depend on their neighbours, `FailedPrecondition`
+    where the graph turns away from the plain one further than the precision allows, fails the isolation check there,
+    or is not faster where that is its point, if this machine lacks the device, and for a name that the licence does
+    not allow; `LicenceRefused` where the policy refuses what the backbone is. Nothing is published then.
     """
     step = progress or _ignore
     chosen = precision_named(precision)
@@ -66,12 +74,18 @@ def make_variant(
     samples = samples_for(preprocessor)
     with workdir(catalogue.settings.cache / "variant") as folder, catalogue.writing(f"variant {name}"):
         step(f"rewriting the graph to {chosen.name}")
+        # A missing device is found before minutes of work.
+        plain_graph = Graph(plain.graph, device=device)
         path = folder / "graph.onnx"
         rewrite(plain.graph, chosen.name, path, preprocessor, samples.ordinary)
         # Which bits a converter makes depends on its version: the graph's own digest keeps the promise of the name.
         identity = replace(plain.identity, precision=f"{chosen.name}@{short(digest_file(path))}")
         admit_graph(path, identity.inputs, identity.taps)
-        found, certificate, measured = _proved(plain, identity, chosen, Graph(path), preprocessor, samples, step)
+        graph = Graph(path, device=device)
+        found, certificate, measured = _proved(plain_graph, identity, chosen, graph, preprocessor, samples, step)
+        certificate = replace(certificate, detail={**certificate.detail, "against": plain.digest})
+        if device != "cpu":
+            certificate = held_against_cpu(certificate, Graph(path), graph, identity, samples, preprocessor.collate)
         step("storing")
         files = {r: b for r, b in catalogue.artefact(plain.digest).files.items() if r not in _LEFT}
         files["graph"] = catalogue.store.put_file(path)
@@ -83,6 +97,7 @@ def make_variant(
             "source": f"{chosen.name} of {reference.name} {short(plain.digest)}",
             "variant_of": plain.digest,
             "precision": chosen.name,
+            "provider": PROVIDER[device],
             "family": identity.family,
             "agreement": {tap: asdict(value) for tap, value in found.items()},
             "speeds": [asdict(value) for value in measured],
@@ -94,7 +109,7 @@ def make_variant(
 
 
 def _proved(
-    plain: ServableBackbone,
+    reference: Graph,
     identity: BackboneIdentity,
     precision: Precision,
     graph: Graph,
@@ -103,7 +118,6 @@ def _proved(
     step: Progress,
 ) -> tuple[dict[str, Agreement], Certificate, list[Speed]]:
     """What was measured of a graph that passed; raises `FailedPrecondition` for one that did not."""
-    reference = Graph(plain.graph)
     step("checking it against the plain graph")
     found = agreement(reference, graph, preprocessor, samples, identity.taps)
     require_agreement(found, precision.least_cosine, precision.name)
@@ -112,13 +126,18 @@ def _proved(
     if not certificate.shared:
         raise FailedPrecondition(
             f"at precision {precision.name} a row moves by {certificate.measured:.3g} when its neighbours change "
-            f"(allowed {certificate.tolerance:.3g}), so there is no such variant of this backbone",
-            fix="headstock variant with another --precision",
+            f"(allowed {certificate.tolerance:.3g} on {certificate.provider}), so there is no such variant of this "
+            "backbone",
+            fix="headstock variant with another --precision"
+            + (", or --for cuda on a machine with a GPU" if precision.name == "fp16" else ""),
         )
     parity = {tap: asdict(TapParity(value.max_error, value.scale)) for tap, value in found.items()}
-    certificate = replace(certificate, detail={**certificate.detail, "parity": parity, "against": plain.digest})
+    certificate = replace(certificate, detail={**certificate.detail, "parity": parity})
     step("timing it beside the plain graph")
-    return found, certificate, speeds(reference, graph, preprocessor, samples, identity.taps[-1].name)
+    measured = speeds(reference, graph, preprocessor, samples, identity.taps[-1].name)
+    if precision.most_time is not None:
+        require_faster(measured, precision.most_time, precision.name)
+    return found, certificate, measured
 
 
 def _original(catalogue: Catalogue, reference: Reference) -> ServableBackbone:

@@ -15,6 +15,7 @@ from headstock.errors import FailedPrecondition
 from headstock.graph import Graph
 from headstock.preprocess import Preprocessor, Row
 from headstock.preprocess.spec import Array
+from headstock.providers import PROVIDER
 from headstock.records import Tap
 
 _ROWS = (1, 8)
@@ -35,7 +36,7 @@ class Agreement:
 
 @dataclass(frozen=True, slots=True)
 class Speed:
-    """CPU time of one pass, medians of interleaved runs on one thread."""
+    """Time of one pass, medians of interleaved runs: of the processor on a CPU, by the clock elsewhere."""
 
     rows: int
     length: int
@@ -74,6 +75,17 @@ def require_agreement(found: Mapping[str, Agreement], least: float, precision: s
             )
 
 
+def require_faster(measured: Sequence[Speed], most: float, precision: str) -> None:
+    """Raise `FailedPrecondition` unless the geometric mean of all ratios is at most `most`."""
+    mean = statistics.geometric_mean(speed.ratio for speed in measured)
+    if not mean <= most:
+        raise FailedPrecondition(
+            f"at precision {precision} passes take {mean:.2f} of the plain graph's time on this machine; expected at "
+            f"most {most}, so there is no such variant of this backbone",
+            fix="serve the plain backbone, or headstock variant with another --precision",
+        )
+
+
 def speeds(plain: Graph, variant: Graph, preprocessor: Preprocessor, samples: Samples, tap: str) -> list[Speed]:
     """Both graphs on passes of few and many rows, short, middling and longest; runs take turns."""
     rows = sorted(samples.ordinary, key=lambda row: row.length)
@@ -88,17 +100,18 @@ def speeds(plain: Graph, variant: Graph, preprocessor: Preprocessor, samples: Sa
 def _speed(plain: Graph, variant: Graph, feeds: Mapping[str, Array], row: Row, count: int, tap: str) -> Speed:
     taken: list[tuple[float, float]] = []
     for _ in range(_ROUNDS + 1):
-        taken.append((_cpu_seconds(plain, feeds, tap), _cpu_seconds(variant, feeds, tap)))
+        taken.append((_seconds(plain, feeds, tap), _seconds(variant, feeds, tap)))
     # The first round warms up: ONNX Runtime plans its memory for each shape once.
     taken = taken[1:]
     one, other = (statistics.median(column) * 1e3 for column in zip(*taken, strict=True))
     return Speed(count, row.length, one, other, statistics.median(v / max(p, 1e-9) for p, v in taken))
 
 
-def _cpu_seconds(graph: Graph, feeds: Mapping[str, Array], tap: str) -> float:
-    start = time.thread_time()
+def _seconds(graph: Graph, feeds: Mapping[str, Array], tap: str) -> float:
+    clock = time.thread_time if graph.provider == PROVIDER["cpu"] else time.perf_counter
+    start = clock()
     graph.run(feeds, [tap])
-    return time.thread_time() - start
+    return clock() - start
 
 
 def _compare(plain: Array, variant: Array) -> Agreement:

@@ -20,6 +20,8 @@ class Precision:
     """The lineage edge to the backbone that it was made from."""
     least_cosine: float
     """Smallest cosine that any vector of any tap may have with the plain graph's."""
+    most_time: float | None = None
+    """Largest time over the plain graph's, over all passes that are measured, for one whose only point is speed."""
 
 
 PRECISIONS: Mapping[str, Precision] = {
@@ -33,11 +35,24 @@ PRECISIONS: Mapping[str, Precision] = {
         ),
         Precision(
             "int8-weight-only",
-            "8-bit weights in blocks of 128 (MatMulNBits, accuracy level 4): small passes on a CPU, and memory",
+            "8-bit weights in blocks of 32 (MatMulNBits, accuracy level 4): small passes on a CPU, and memory",
             "quantised_from",
             0.99,
         ),
-        Precision("fp16", "half precision inside, FP32 at both ends: made for GPUs", "converted_from", 0.9999),
+        Precision(
+            "int8-static",
+            "8-bit weights per column, activations with scales fixed on sample inputs: convolutions too",
+            "quantised_from",
+            0.99,
+        ),
+        Precision(
+            "fused-fp32",
+            "FP32 with attention, normalisation and activations fused; only where that is measured faster",
+            "converted_from",
+            0.99999,
+            most_time=0.97,
+        ),
+        Precision("fp16", "half precision inside, FP32 at both ends: for GPUs, --for cuda", "converted_from", 0.9999),
     )
 }
 

@@ -37,8 +37,12 @@ def constant_products(graph: Any) -> dict[str, tuple[str, Floats]]:
     return found
 
 
-def sensitive_products(path: Path, preprocessor: Preprocessor, rows: Sequence[Row]) -> frozenset[str]:
+def sensitive_products(
+    path: Path, preprocessor: Preprocessor, rows: Sequence[Row], *, fixed: bool = False
+) -> frozenset[str]:
     """Output names of products whose vectors, on these rows, eight bits move further than `WORST` or `USUAL` allow.
+
+    Every vector has a scale of its own, or all share one where it is `fixed` by the range of these rows.
 
     Typical are the values of attention, where separators hold vectors close to zero, and the layer behind a GELU,
     whose few large activations leave the others no steps. One pass of the plain graph tells, with no training data.
@@ -51,14 +55,17 @@ def sensitive_products(path: Path, preprocessor: Preprocessor, rows: Sequence[Ro
     read = sorted({activation for activation, _ in products.values()})
     session = _tapped(model, read)
     packed = {name: _columns(weight) for name, (_, weight) in products.items()}
-    errors: dict[str, list[Floats]] = {name: [] for name in products}
+    values: dict[str, list[Floats]] = {name: [] for name in read}
     for row in rows:
         feeds = dict(preprocessor.collate([row]))
-        values = dict(zip(read, session.run(read, feeds) if read else [], strict=True))
-        for name, (activation, weight) in products.items():
-            errors[name].append(_error(values[activation].reshape(-1, len(weight)), weight, packed[name]))
-    joined = {name: np.concatenate(found) for name, found in errors.items()}
-    return frozenset(n for n, found in joined.items() if found.max() > WORST or float(np.median(found)) > USUAL)
+        for name, value in zip(read, session.run(read, feeds) if read else [], strict=True):
+            values[name].append(value.reshape(-1, value.shape[-1]))
+    vectors = {name: np.concatenate(found) for name, found in values.items()}
+    errors = {
+        name: _error(vectors[activation].reshape(-1, len(weight)), weight, packed[name], fixed)
+        for name, (activation, weight) in products.items()
+    }
+    return frozenset(n for n, found in errors.items() if found.max() > WORST or float(np.median(found)) > USUAL)
 
 
 def _tapped(model: Any, names: Sequence[str]) -> Any:
@@ -87,11 +94,16 @@ def _is_product(node: Any) -> bool:
     )
 
 
-def _error(rows: Floats, weight: Floats, packed: Floats) -> Floats:
+def _error(rows: Floats, weight: Floats, packed: Floats, fixed: bool) -> Floats:
     """Per vector, the length of what eight bits change of its product, over the product's length."""
     import numpy as np
 
-    step = np.maximum(np.abs(rows).max(axis=1, keepdims=True) / np.float32(127), np.float32(1e-30))
+    if fixed:
+        # Zero keeps a step of its own.
+        step = np.float32(max(float(rows.max()), 0.0) - min(float(rows.min()), 0.0)) / np.float32(255)
+    else:
+        step = np.abs(rows).max(axis=1, keepdims=True) / np.float32(127)
+    step = np.maximum(step, np.float32(1e-30))
     exact = rows @ weight
     moved = np.linalg.norm(exact - (np.rint(rows / step) * step) @ packed, axis=1)
     error: Floats = moved / np.maximum(np.linalg.norm(exact, axis=1), np.float32(1e-30))
