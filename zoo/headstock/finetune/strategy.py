@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import Literal
 
@@ -19,6 +19,10 @@ Initial = Literal["pretrained", "random"]
 FEATURE_EXTRACTION = "feature-extraction"
 DISCRIMINATIVE = 1 / 2.6
 """Rate of a layer group as a share of the one above it (Howard and Ruder 2018, ULMFiT)."""
+BACKBONE_RATE = 1e-4
+"""Rate of a pretrained backbone's own weights where nobody says one."""
+LORA_RATE = 2e-3
+"""The same of low-rank adapters, which begin at zero and have far to go in a few epochs."""
 _WARM_UP = 0.1
 _LOWEST = 1 / 32
 
@@ -119,8 +123,8 @@ class Pace:
     """Of a phase in which the backbone learns."""
     learning_rate: float = 3e-3
     """Of the head."""
-    backbone_rate: float = 1e-4
-    """Of the live group nearest to the output."""
+    backbone_rate: float | None = None
+    """Of the live group nearest to the output; None: `BACKBONE_RATE`, or `LORA_RATE` for adapters."""
     schedule: Schedule = "cosine"
     l2_sp: float = 0.01
     interpolation: float = 0.5
@@ -140,6 +144,8 @@ def built_in(name: str, pace: Pace, groups: Sequence[str] = ()) -> Strategy:
             f"there is no strategy {name!r}; built in: {', '.join(BUILT_IN)}",
             fix=f"--strategy {close[0] if close else BUILT_IN[0]}",
         )
+    if pace.backbone_rate is None:
+        pace = replace(pace, backbone_rate=LORA_RATE if name == "lora" else BACKBONE_RATE)
     everything = tuple(groups)
     whole = _live("fine-tune", everything, pace) if everything else None
     if name == FEATURE_EXTRACTION or whole is None:
@@ -223,7 +229,7 @@ def _live(
         live=groups,
         epochs=epochs or pace.backbone_epochs,
         learning_rate=pace.learning_rate,
-        backbone_rate=pace.backbone_rate,
+        backbone_rate=BACKBONE_RATE if pace.backbone_rate is None else pace.backbone_rate,
         decay=decay,
         schedule=schedule or pace.schedule,
     )
