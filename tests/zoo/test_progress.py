@@ -60,10 +60,11 @@ def test_bars_show_the_phase_the_live_groups_and_the_time_left(monkeypatch: pyte
     bars.features(5, 10)
     bars.start(recipe, 0)
     bars.epoch(FIGURES)
+    bars.epoch(FIGURES | {"epoch": 4})
     task = bars._progress.tasks[-1]
-    assert task.description == "fine-tune (live: embeddings to encoder.1)"
+    assert out.getvalue().count("phase fine-tune: learning embeddings to encoder.1 and the head") == 1
     assert task.fields["figures"] == brief(FIGURES)
-    assert (task.completed, task.total) == (3, 65)
+    assert (task.completed, task.total) == (4, 65)
     assert any(type(column).__name__ == "TimeRemainingColumn" for column in bars._progress.columns)
     assert bars._progress.tasks[0].fields["figures"].endswith("rows/s")
     bars.end()

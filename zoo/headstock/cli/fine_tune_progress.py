@@ -63,7 +63,7 @@ class Bars(Observer):
             console=Console(stderr=True),
         )
         self._features: TaskID | None = None
-        self._began = 0.0
+        self._began, self._phase = 0.0, ""
         self._epochs: TaskID | None = None
 
     def say(self, message: str) -> None:
@@ -88,8 +88,11 @@ class Bars(Observer):
     def epoch(self, figures: Mapping[str, Any]) -> None:
         """Move it."""
         if self._epochs is not None:
-            phase = figures["phase"] + (f" (live: {live_of(figures)})" if figures["live"] else "")
-            self._progress.update(self._epochs, completed=figures["epoch"], description=phase, figures=brief(figures))
+            if figures["phase"] != self._phase:
+                # Once per phase and above the bars: beside one there is no room for the names of layer groups.
+                self._phase = figures["phase"]
+                self.say(f"phase {self._phase}: learning {_learning(figures)}")
+            self._progress.update(self._epochs, completed=figures["epoch"], figures=brief(figures))
 
     def end(self) -> None:
         """Leave the bars as they stand."""
@@ -115,6 +118,10 @@ def live_of(figures: Mapping[str, Any]) -> str:
     if len(live) > 2:
         return f"{live[0]} to {live[-1]}"
     return " and ".join(live) or "none"
+
+
+def _learning(figures: Mapping[str, Any]) -> str:
+    return f"{live_of(figures)} and the head" if figures["live"] else "the head"
 
 
 _UNTOLD = ("epoch", "phase", "live", "seconds", "learning_rate", "rows_per_second", "padding", "peak_memory_bytes")

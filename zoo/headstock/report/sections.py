@@ -48,7 +48,8 @@ def _absent(report: Mapping[str, Any]) -> Iterator[str]:
         yield "Verdict, price, calibration, groups, curve and slices: the run was told --report none."
         return
     if not report.get("transfer"):
-        why = "; ".join(f"{name}: {why}" for name, why in (report.get("transfer_missing") or {}).items())
+        missing = (report.get("transfer_missing") or {}).items()
+        why = "; ".join(why if name == "verdict" else f"{name}: {why}" for name, why in missing)
         yield f"Verdict: {why or 'nothing to compare this head with'}."
     classes = report.get("task") == "classification"
     compared = bool(report.get("transfer")) and "scratch" in report["transfer"]

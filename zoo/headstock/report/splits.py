@@ -14,6 +14,7 @@ from headstock.data.split import split_rows
 from headstock.data.split_choice import GroupSplit, RandomSplit
 from headstock.errors import InvalidInput
 from headstock.report.scoring import Scoring
+from headstock.report.transfer import CHOSEN
 
 if TYPE_CHECKING:
     from headstock.finetune.prepare import Prepared
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from headstock.finetune.values import Values
 
 Array = npt.NDArray[Any]
-CHOSEN = "chosen strategy"
 
 
 @dataclass(frozen=True, slots=True)
