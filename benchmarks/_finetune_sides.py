@@ -76,8 +76,8 @@ def plan(home: str, data: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def ours(home: str, data: str, target: float) -> dict[str, Any]:
-    """`headstock fine-tune` with its defaults and a cold feature cache."""
+def ours(home: str, data: str, target: float, cache: str) -> dict[str, Any]:
+    """`headstock fine-tune` with its defaults; where the cache is `warm` another head than that of the cold run."""
     import headstock.finetune.training  # noqa: F401 - imports torch before the clock starts
     from headstock.finetune import fine_tune
     from headstock.finetune.observer import Observer
@@ -98,6 +98,9 @@ def ours(home: str, data: str, target: float) -> dict[str, Any]:
     with _catalogue(home) as catalogue:
         began = time.perf_counter()
         host, table, recipe = _recipe(catalogue, data)
+        if cache == "warm":
+            other = recipe.optimizer.model_copy(update={"weight_decay": 2 * recipe.optimizer.weight_decay})
+            recipe = recipe.model_copy(update={"optimizer": other})
         fine_tune(catalogue, host, recipe, table, "speed", observer=watch, assessment=Assessment("none"))
         finished = time.perf_counter() - began
     return {"seconds": watch.reached, "finished": finished, "epochs": watch.epochs, "accuracy": watch.accuracy}
@@ -218,7 +221,7 @@ def main() -> None:
     if side == "plan":
         result = plan(*rest)
     elif side == "ours":
-        result = ours(rest[0], rest[1], float(rest[2]))
+        result = ours(rest[0], rest[1], float(rest[2]), rest[3])
     else:
         planned = json.loads(Path(rest[0]).read_text())
         rates = {"trainer": USUAL_RATE, "trainer-tuned": planned["trainer_rate"]}

@@ -49,14 +49,14 @@ def cells(zoo: Zoo, folder: Path) -> list[Cell]:
     folder.mkdir()
     pixels, digits = load_digits(return_X_y=True)
     known = digits < 5
-    source = _network(folder / "resnet", pixels[known], digits[known])
+    source = network_of(folder / "resnet", pixels[known], digits[known])
     make_tiny_resnet(folder / "random", settings=SIZES)
     for name in ("resnet", "random"):
         zoo.run("pull", f"path:{folder / name}", "--name", name)
     new, answers = pixels[~known], digits[~known]
     paths = []
     for i, row in enumerate(new):
-        (folder / f"{i}.png").write_bytes(_png(row))
+        (folder / f"{i}.png").write_bytes(png(row))
         paths.append(f"{i}.png")
     pool = _Pool(zoo, folder / "data.csv", new, answers, paths)
     compared = [
@@ -102,7 +102,7 @@ def _compare(pool: _Pool, task: str, splits: Sequence[np.ndarray]) -> list[Cell]
     ]
 
 
-def _png(row: np.ndarray) -> bytes:
+def png(row: np.ndarray) -> bytes:
     """A row of 64 pixels from 0 to 16 as a picture of 32 x 32."""
     from PIL import Image
 
@@ -112,16 +112,18 @@ def _png(row: np.ndarray) -> bytes:
     return data.getvalue()
 
 
-def _network(folder: Path, pixels: np.ndarray, digits: np.ndarray) -> tuple[float, float, float]:
+def network_of(
+    folder: Path, pixels: np.ndarray, digits: np.ndarray, settings: dict[str, Any] = SIZES
+) -> tuple[float, float, float]:
     """Train a ResNet and write it as transformers does; its accuracy on a held-out fifth, with the interval."""
     from transformers import ResNetForImageClassification
 
-    make_tiny_resnet(folder, settings=SIZES)
+    make_tiny_resnet(folder, settings={**settings, "num_labels": int(digits.max()) + 1})
     network: Any = ResNetForImageClassification.from_pretrained(folder)
     family = ResNetFamily()
     files = SourceFiles(folder, json.loads((folder / "config.json").read_text()), "path:resnet")
     reader = open_preprocessor(family.preprocess(files), family.files(files))
-    batch = reader.collate(reader.rows([_png(row) for row in pixels]))["pixel_values"]
+    batch = reader.collate(reader.rows([png(row) for row in pixels]))["pixel_values"]
     validates = held_out(len(digits), 0, digits)
     inputs, targets = torch.from_numpy(batch[~validates]), torch.from_numpy(digits[~validates])
     torch.manual_seed(0)

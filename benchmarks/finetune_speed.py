@@ -1,30 +1,33 @@
 """Time to 99 % of the best linear probe's accuracy: ours, transformers' Trainer, SetFit's head-only mode.
 
-Same weights, same rows on each side, one thread on one core each, in alternation. Ours begins with an empty feature
-cache and the default rate. `trainer` has the rate that is usual for a linear probe, `trainer-tuned` the one that
+Same weights, same rows on each side (docstrings of the standard library, see `_quality_docstrings`), one thread on one
+core each, in alternation. Ours has the default rate, and runs twice: cold, with an empty feature cache, and warm, for a
+second head on the same rows. The target of 8 is judged against every side, cold and warm; the exit code says if one
+misses it. `trainer` has the rate that is usual for a linear probe, `trainer-tuned` the one that
 reaches the target in the fewest epochs on these very rows, found beforehand and not timed: nobody has it at first.
 HEADSTOCK_BENCH_PYTHON names the Python that has setfit, where this one has not.
 """
 
 from __future__ import annotations
 
+import argparse
+import csv
 import json
 import os
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from _common import SERVER_CORE, median, pin, report, verdict
+from _quality_docstrings import docstrings
 from _zoo import minilm_zoo
 
-ROUNDS = 3
-EXAMPLES = Path(__file__).parents[1] / "examples"
-DATA = ("tickets.csv", "sentiment.csv")
+TARGET = 8.0
+OURS = ("ours, cold", "ours, warm")
 RIVALS = os.environ.get("HEADSTOCK_BENCH_PYTHON", sys.executable)
 
 
@@ -51,19 +54,21 @@ def side(python: str, out: Path, *arguments: str) -> dict[str, Any]:
     return {**result, "process": time.perf_counter() - began}
 
 
-def measure(home: Path, data: str, sides: tuple[str, ...]) -> dict[str, list[dict[str, Any]]]:
-    """Every side's results of all rounds, the sides in turn."""
+def measure(home: Path, data: str, sides: tuple[str, ...], rounds: int) -> dict[str, list[dict[str, Any]]]:
+    """Every side's results of all rounds, the sides in turn; ours with an empty feature cache, then with a full one."""
     plan = side(sys.executable, home, "plan", str(home), data)
     planned = home / "plan.json"
     planned.write_text(json.dumps(plan))
     weights = str(_weights())
     runs: dict[str, list[dict[str, Any]]] = {name: [] for name in sides}
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         for name in sides:
-            if name == "ours":
-                for kept in ("cache/features", "runs"):
+            if name in OURS:
+                # Warm is the second head on the same rows, which is what a fleet of heads mostly is.
+                for kept in ("cache/features", "runs") if name == OURS[0] else ("runs",):
                     shutil.rmtree(home / kept, ignore_errors=True)
-                runs[name].append(side(sys.executable, home, "ours", str(home), data, str(plan["target"])))
+                arguments = (str(home), data, str(plan["target"]), "cold" if name == OURS[0] else "warm")
+                runs[name].append(side(sys.executable, home, "ours", *arguments))
             else:
                 runs[name].append(side(RIVALS, home, name, str(planned), weights))
     return {**runs, "plan": [{key: plan[key] for key in ("target", "best_probe", "trainer_rate")}]}
@@ -92,39 +97,50 @@ def _summary(runs: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def main() -> int:
-    """Measure, print, return 0 if the target against Trainer is met."""
-    sides = ("ours", "trainer", "trainer-tuned", *(("setfit",) if _has_setfit() else ()))
-    results: dict[str, Mapping[str, Any]] = {}
-    rows = []
+    """Measure, print, return 0 if the target is met against every side, cold and warm."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--per-package", type=int, default=170, help="rows of each of twelve packages, at most")
+    asked = parser.parse_args()
+    sides = (*OURS, "trainer", "trainer-tuned", *(("setfit",) if _has_setfit() else ()))
     with minilm_zoo() as home:
-        for data in DATA:
-            found = measure(home, str(EXAMPLES / data), sides)
-            (plan,) = found.pop("plan")
-            each = {name: _summary(runs) for name, runs in found.items()}
-            ratios = {name: each[name]["seconds"] / each["ours"]["seconds"] for name in sides[1:]}
-            whole = {name: each[name]["process"] / each["ours"]["process"] for name in sides[1:]}
-            results[data] = {**plan, "sides": each, "ratio": ratios, "whole_process_ratio": whole}
-            rows += [
-                [data, name, f"{s['seconds']:.2f}", f"{s['process']:.2f}", s["epochs"], f"{s['accuracy']:.3f}",
-                 f"{ratios.get(name, 1):.2f}"]
-                for name, s in each.items()
-            ]  # fmt: skip
+        data = home / "docstrings.csv"
+        count = _write(data, asked.per_package)
+        found = measure(home, str(data), sides, asked.rounds)
+    (plan,) = found.pop("plan")
+    each = {name: _summary(runs) for name, runs in found.items()}
+    ratios = {
+        ours: {name: each[name]["seconds"] / each[ours]["seconds"] for name in sides if name not in OURS}
+        for ours in OURS
+    }
+    rows = [
+        [name, f"{s['seconds']:.2f}", f"{s['process']:.2f}", s["epochs"], f"{s['accuracy']:.3f}",
+         *(f"{ratios[ours][name]:.2f}" if name in ratios[ours] else "" for ours in OURS)]
+        for name, s in each.items()
+    ]  # fmt: skip
     report(
-        "seconds to 99 % of the best linear probe's validation accuracy; frozen MiniLM, one core, cold feature cache",
-        ["data", "side", "s to target", "s, whole process", "epochs", "accuracy", "times ours"],
+        f"seconds to 99 % of the best linear probe's validation accuracy; {count} docstrings, frozen MiniLM, one core",
+        ["side", "s to target", "s, whole process", "epochs", "accuracy", "times ours, cold", "times ours, warm"],
         rows,
-        {"data": results},
+        {"rows": count, **plan, "sides": each, "ratios": ratios},
     )
-    if "setfit" in sides:
-        for data, result in results.items():
-            print(
-                f"{data}: SetFit, which encodes once too, takes {result['ratio']['setfit']:.2f} times as long as ours"
-            )
-    else:
-        print("setfit is not installed (pip install 'headstock[bench]'): not compared")
-    worst = {name: min(result["ratio"][name] for result in results.values()) for name in sides[1:]}
-    print(f"with the best rate, given to it, Trainer takes {worst['trainer-tuned']:.1f} times as long or more")
-    return 0 if verdict("Trainer with a frozen backbone / ours, the worse data set", worst["trainer"], 8) else 1
+    if "setfit" not in sides:
+        print("setfit is not installed (pip install setfit, or HEADSTOCK_BENCH_PYTHON): not compared")
+    met = [
+        verdict(f"{name} / {ours}", ratios[ours][name], TARGET)
+        for ours in OURS
+        for name in ratios[ours]
+    ]  # fmt: skip
+    return 0 if all(met) else 1
+
+
+def _write(path: Path, per_package: int) -> int:
+    texts, labels = docstrings(per_package)
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["text", "label"])
+        writer.writerows(zip(texts, labels, strict=True))
+    return len(texts)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PLUGINS = tuple(f"plugins/{modality}" for modality in ("text", "vision", "audio", "multimodal", "tabular"))
+PLUGINS = tuple(f"plugins/{modality}" for modality in ("text", "vision", "audio", "multimodal", "tabular", "trackers"))
 CONTAINERS = ("zoo", "server", "plugins", *PLUGINS, "clients", "clients/python")
 
 # Layer -> layers that it may import. `protos` are the generated stubs inside the zoo's package; `cli` is the program
@@ -31,6 +31,7 @@ PACKAGES = {
     "headstock_audio": "plugin",
     "headstock_multimodal": "plugin",
     "headstock_tabular": "plugin",
+    "headstock_trackers": "plugin",
 }
 
 

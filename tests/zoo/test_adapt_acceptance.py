@@ -18,6 +18,7 @@ from headstock.errors import FailedPrecondition, HeadstockError
 from headstock.testing.dense import publish_dense
 
 PIXELS = [f"p{i}" for i in range(64)]
+BRIEF = ("--seeds", "2", "--epochs", "20")
 TABLE = ("--head", "tabular-classification", "--label-column", "digit")
 
 
@@ -52,6 +53,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write(home / "rotated.csv", turned)
     few = digits[other] < 3
     write(home / "few.csv", (0.3 * target[few] + 0.6 + dice.normal(0, 0.12, target[few].shape)).astype(np.float32))
+    write(home / "few-rotated.csv", turned[few])
     write(home / "five-to-nine.csv", images[digits > 4], digits[digits > 4])
     (home / "truth.json").write_text(json.dumps(digits[other].tolist()))
     return home
@@ -77,10 +79,10 @@ def run(*arguments: str) -> Result:
     return result
 
 
-def adapted(target: str, methods: str, *, seeds: int = 2) -> Mapping[str, Any]:
+def adapted(target: str, *more: str) -> Mapping[str, Any]:
     result = run(
         "adapt", "--backbone", "pixels", *TABLE, "--data", "clean.csv", "--target", target, "--name",
-        Path(target).stem, "--methods", methods, "--seeds", str(seeds), "--epochs", "20", "--format", "json",
+        Path(target).stem, "--format", "json", *more,
     )  # fmt: skip
     assert result.exit_code == 0, (result.output, result.exception)
     found: Mapping[str, Any] = json.loads(result.stdout)["adaptation"]
@@ -118,20 +120,29 @@ def test_the_method_that_fits_the_change_gains_over_a_head_that_saw_the_source_a
 ) -> None:
     base = ("fine-tune", "--backbone", "pixels", *TABLE, "--data", "clean.csv", "--report", "none")
     assert run(*base, "--name", "unadapted").exit_code == 0
-    found = adapted(f"{target}.csv", method)
-    assert (found["verdict"], found["chosen"]) == ("adapted", method)
+    found = adapted(f"{target}.csv", "--methods", method, *BRIEF)
+    assert (found["verdict"], found["chosen"], found["label_shift"]["flagged"]) == ("adapted", method, False)
     assert accuracy(target, f"{target}.csv") - accuracy("unadapted", f"{target}.csv") > points
     assert run("promote", target).exit_code == 0
 
 
 def test_a_target_that_is_the_source_inverted_is_stopped_at_promote() -> None:
-    found = adapted("inverted.csv", "coral")
+    found = adapted("inverted.csv", "--methods", "coral", *BRIEF)
     assert found["verdict"] == "adaptation failed"
     refused = run("promote", "inverted").exception
     assert isinstance(refused, FailedPrecondition)
     assert "adaptation" in refused.message
 
 
-def test_a_target_of_three_digits_is_flagged_as_label_shift_and_one_of_all_is_not() -> None:
-    assert adapted("few.csv", "mcc")["label_shift"]
-    assert not adapted("contrast.csv", "mcc")["label_shift"]
+@pytest.mark.parametrize("target, flagged", [("few", True), ("few-rotated", True), ("contrast", False)])
+def test_as_the_product_comes_a_target_of_three_digits_is_flagged_and_one_of_all_digits_is_not(
+    target: str, flagged: bool
+) -> None:
+    """All methods, with the defaults: whichever is chosen, the flag is about the target and not about it."""
+    found = adapted(f"{target}.csv")
+    shift = found["label_shift"]
+    assert shift["flagged"] is flagged
+    assert shift["low"] <= shift["value"] <= shift["high"]
+    assert any("label shift" in reason for reason in found["reasons"]) is flagged
+    with Catalogue.open() as catalogue:
+        assert catalogue.newest(target).details["adaptation"]["label_shift"] is flagged

@@ -79,10 +79,10 @@ def test_a_target_that_is_not_the_source_moved_is_refused(
 
 def test_label_shift_is_flagged_only_where_classes_are_missing_and_dann_is_unstable() -> None:
     shifted, held, truth, _ = digits(contrast, classes=3)
-    assert compare(shifted, held, truth, ("mcc",), (0, 1), QUICK).label_shift
+    assert compare(shifted, held, truth, ("mcc",), (0, 1), QUICK).label_shift.flagged
     domains, held, truth, _ = digits(contrast)
     found = compare(domains, held, truth, ("mcc", "dann"), (0, 1), QUICK)
-    assert not found.label_shift
+    assert not found.label_shift.flagged
     assert [(s.method, s.stable) for s in found.scores[1:]] == [("mcc", True), ("dann", False)]
     assert (found.chosen, found.verdict) == ("mcc", "adapted")
 

@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 from headstock.catalogue import Catalogue
 from headstock.cli.adapt import command
 from headstock.cli.main import cli
-from headstock.errors import InvalidInput
+from headstock.errors import FailedPrecondition, InvalidInput, Unsupported
 from headstock.names import Reference
 from headstock.testing.toy import publish_backbone
 
@@ -61,3 +61,49 @@ def test_an_unknown_method_is_told_with_those_that_exist(home: Path) -> None:
     error = run("--methods", "corall").exception
     assert isinstance(error, InvalidInput)
     assert "coral, mcc, dann" in error.message
+
+
+# ------------------------------------------------------------------------------------------------ recipes
+def test_a_recipe_of_a_model_repeats_it_and_decides_everything_but_the_data(home: Path) -> None:
+    assert run("--methods", "coral", "--seed", "7", "--lr", "0.002", "--batch-size", "16").exit_code == 0
+    again = ["--data", "old.csv", "--target", "new.csv", "--name", "again", "--recipe", "moved:1"]
+    assert CliRunner().invoke(command, again).exit_code == 0
+    with Catalogue.open() as catalogue:
+        first, second = (catalogue.version(Reference(name)) for name in ("moved", "again"))
+        recipe = catalogue.store.read_json(catalogue.artefact(first.subject).files["recipe"])
+    assert first.subject == second.subject
+    assert (recipe["seed"], recipe["adaptation"]["runs"], recipe["adaptation"]["methods"]) == (7, 2, ["coral"])
+    assert recipe["strategy"]["phases"][0]["learning_rate"] == 0.002
+    assert recipe["optimizer"]["batch_size"] == 16
+    refused = CliRunner().invoke(command, [*again, "--seed", "3"]).exception
+    assert isinstance(refused, InvalidInput)
+    assert "--seed is decided by the recipe" in refused.message
+
+
+def test_another_seed_is_another_head(home: Path) -> None:
+    assert run("--methods", "coral").exit_code == run("--methods", "coral", "--seed", "9").exit_code == 0
+    with Catalogue.open() as catalogue:
+        first, second = (catalogue.version(Reference.parse(f"moved:{n}")) for n in (1, 2))
+    assert first.subject != second.subject
+
+
+def test_a_recipe_is_refused_for_another_target_and_by_other_commands(home: Path) -> None:
+    assert run("--methods", "coral").exit_code == 0
+    (home / "newer.csv").write_text((home / "new.csv").read_text() + "please where is my order\n")
+    other = ["--data", "old.csv", "--target", "newer.csv", "--name", "x", "--recipe", "moved:1"]
+    error = CliRunner().invoke(command, other).exception
+    assert isinstance(error, FailedPrecondition)
+    assert "is not the target of the recipe" in error.message
+    tuned = CliRunner().invoke(cli, ["fine-tune", "--recipe", "moved:1", "--data", "old.csv", "--name", "x"]).exception
+    assert isinstance(tuned, InvalidInput)
+    assert tuned.fix is not None
+    assert tuned.fix.startswith("headstock adapt --recipe")
+    refitted = CliRunner().invoke(cli, ["update", "moved:1", "--refit", "old.csv"]).exception
+    assert isinstance(refitted, Unsupported)
+
+
+def test_what_is_missing_or_no_rate_is_told(home: Path) -> None:
+    bare = CliRunner().invoke(command, ["--data", "old.csv", "--target", "new.csv", "--name", "x", "--head", "h"])
+    assert isinstance(bare.exception, InvalidInput)
+    assert "--backbone is missing" in bare.exception.message
+    assert isinstance(run("--lr", "0").exception, InvalidInput)

@@ -221,7 +221,8 @@ def test_the_bars_of_a_terminal_show_features_epochs_and_figures_on_stderr(
     grow("--save-recipe", "mine.toml")
     bars.start(Recipe.from_toml(home / "mine.toml"), 1)
     bars.say("resuming [run]")
-    bars.epoch({"epoch": 2, "phase": "head", "loss": 0.25, "accuracy": 0.875, "seconds": 0.1})
+    cost = {"seconds": 0.1, "rows_per_second": 310.0, "padding": 0.04, "peak_memory_bytes": 412_000_000}
+    bars.epoch({"epoch": 2, "phase": "all", "live": ["embeddings"], "loss": 0.25, "accuracy": 0.875, **cost})
     bars.end()
     shown = capsys.readouterr()
     assert "features" in shown.err
@@ -229,6 +230,7 @@ def test_the_bars_of_a_terminal_show_features_epochs_and_figures_on_stderr(
     assert "2/4" in shown.err
     assert "loss 0.250  accuracy 0.875" in shown.err
     assert "resuming [run]" in shown.err
+    assert "phase all: learning embeddings and the head" in shown.err
     assert shown.out == ""
 
 

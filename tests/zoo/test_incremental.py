@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from headstock.catalogue import Catalogue
 from headstock.cli.update import command
 from headstock.digest import Digest, digest_bytes
-from headstock.errors import Corrupt, FailedPrecondition, HeadstockError, InvalidInput
+from headstock.errors import Corrupt, FailedPrecondition, HeadstockError, InvalidInput, LicenceRefused
 from headstock.finetune import Options, fine_tune, plan_recipe, read_table
 from headstock.finetune.incremental.closed_head import ROLE, About, ClosedHead, Part
 from headstock.finetune.incremental.solve import Solver
@@ -215,8 +215,10 @@ def test_refit_add_and_erase_make_versions_with_lineage_and_tell_what_was_forgot
     assert (added["number"], added["labels"]) == (3, ["bad", "good", "billing"])
     forgetting = added["forgetting"]
     assert isinstance(forgetting, dict)
-    assert (forgetting["metric"], forgetting["validation"]) == ("accuracy", 12)
-    assert forgetting["lost"] == pytest.approx(forgetting["before"][0]["value"] - forgetting["after"][0]["value"])
+    assert (forgetting["metric"], forgetting["rows"], forgetting["parent"]) == ("accuracy", 12, "tickets:2")
+    assert forgetting["difference"] == pytest.approx(forgetting["after"] - forgetting["before"])
+    low, high = forgetting["interval"]
+    assert low <= forgetting["difference"] <= high
     erased = record("tickets:3", "--erase", "june.csv")
     assert erased["labels"] == ["bad", "good"]
     (second, old), (third, new), (fourth, _) = closed(2), closed(3), closed(4)
@@ -225,6 +227,51 @@ def test_refit_add_and_erase_make_versions_with_lineage_and_tell_what_was_forgot
     with Catalogue.open() as catalogue:
         assert (new, "finetuned_from", old) in {(e.child, e.relation, e.parent) for e in catalogue.edges(child=new)}
         assert catalogue.verify().clean
+
+
+def test_an_update_of_a_model_that_transfer_made_worse_is_stopped_at_promote_too(home: Path) -> None:
+    """Neither act measures transfer, so none can undo the verdict; a version further down names whose it is."""
+    from headstock.cli.main import cli
+
+    base = ["fine-tune", "--backbone", "toy", "--head", "text-classification", "--data", "tickets.csv"]
+    barely = CliRunner().invoke(cli, [*base, "--name", "worse", "--epochs", "1", "--lr", "1e-9"])
+    assert barely.exit_code == 0, barely.exception
+    record("worse:1", "--refit", "tickets.csv")
+    write(home / "june.csv", ["good"], 6, seed=4)
+    record("worse:2", "--add", "june.csv")
+    with Catalogue.open() as catalogue:
+        details = [catalogue.version(Reference.parse(f"worse:{n}")).details for n in (1, 2, 3)]
+    assert details[0]["transfer"]["verdict"] == "negative"
+    for number in (2, 3):
+        assert details[number - 1]["transfer"] == details[0]["transfer"]
+        assert details[number - 1]["verdict_of"] == "worse:1"
+        refused = CliRunner().invoke(cli, ["promote", f"worse:{number}"]).exception
+        assert isinstance(refused, FailedPrecondition)
+        assert "negative transfer" in refused.message
+    assert "that of worse:1 holds: negative" in CliRunner().invoke(cli, ["report", "worse:3"]).stdout
+
+
+def test_rows_to_learn_from_bring_their_licence_and_the_policy_is_asked_first(home: Path) -> None:
+    record("tickets", "--refit", "tickets.csv")
+    write(home / "june.csv", ["good"], 6, seed=4)
+    (home / "home" / "policy.toml").write_text(
+        '[context]\npurpose = "commercial"\naudience = "public"\n[stances]\ntraining_data = "inherit-nc"\n'
+    )
+    refused = run("tickets:2", "--add", "june.csv", "--data-licence", "CC-BY-NC-4.0").exception
+    assert isinstance(refused, LicenceRefused)
+    with Catalogue.open() as catalogue:
+        assert len(catalogue.versions("tickets")) == 2
+    added = record("tickets:2", "--add", "june.csv", "--data-licence", "CC0-1.0")
+    data = added["data"]
+    assert isinstance(data, dict)
+    with Catalogue.open() as catalogue:
+        head = ModelIdentity.from_json(catalogue.artefact(catalogue.newest("tickets").subject).identity).head
+        trained = [edge.parent for edge in catalogue.edges(child=head) if edge.relation == "trained_on"]
+        said = {e.value for one in trained for e in catalogue.evidence(one) if e.field == "licence"}
+    assert "CC0-1.0" in said
+    # Taking rows out is never refused, and nobody learns from them.
+    assert record("tickets:3", "--erase", "june.csv")["number"] == 4
+    assert isinstance(run("tickets", "--erase", "june.csv", "--data-licence", "MIT").exception, InvalidInput)
 
 
 def test_an_updated_model_answers_with_its_new_class(home: Path) -> None:

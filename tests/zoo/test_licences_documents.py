@@ -234,7 +234,7 @@ def test_the_card_says_base_licence_and_figures(catalogue: Catalogue) -> None:
     assert (data.eval_results[0].metric_type, data.eval_results[0].metric_value) == ("accuracy", 0.9)
     assert "| accuracy | 0.9 | 0.8 to 0.95 | wilson |" in text
     assert "| backbone bert | Apache-2.0 | NOASSERTION |" in text
-    assert "headstock fine-tune --recipe recipe.toml --name intents" in text
+    assert "headstock fine-tune --recipe intents:1 --data FILE --name intents-again" in text
 
 
 def test_the_card_of_a_custom_licence_names_and_links_it(catalogue: Catalogue) -> None:

@@ -38,6 +38,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
         base = ["fine-tune", "--backbone", "toy", "--head", "text-classification", "--data", "t.csv"]
         base += ["--text-column", "text", "--label-column", "label"]
         good = [*base, "--name", "fine", "--epochs", "4", "--lr", "0.05", "--group-by", "site", "--report", "full"]
+        good += ["--splits", "3"]
         for command in (good, [*base, "--name", "worse", "--epochs", "1", "--lr", "1e-9"]):
             result = CliRunner().invoke(cli, command)
             assert result.exit_code == 0, (result.output, result.exception)
@@ -68,6 +69,37 @@ def test_json_holds_every_part_of_the_assessment() -> None:
     assert report["slices"]["by"] == "characters"
     assert report["calibration"]["before"]["value"] >= 0
     assert report["peak_memory_bytes"] > 10_000_000
+
+
+def test_other_splits_give_every_cheap_model_an_interval_and_the_page_says_which_is_which() -> None:
+    transfer = json.loads(run("report", "fine", "--format", "json").stdout)["transfer"]
+    found = transfer["over_splits"]
+    assert (found["splits"], found["figure"], found["gain"]["against"]) == (3, "accuracy", transfer["against"])
+    names = {row["name"] for row in found["rows"]}
+    assert names == {"majority class", "TF-IDF + logistic regression", "linear probe", "chosen strategy"}
+    for row in (*found["rows"], found["gain"]):
+        assert len(row["values"]) == 3
+        assert row["low"] <= row["value"] <= row["high"]
+        assert row["value"] == pytest.approx(sum(row["values"]) / 3)
+    text = run("report", "fine").stdout
+    assert "are over the validation rows (wilson, 95 %), of one split and one seed" in text
+    assert "## Over 3 other splits and seeds" in text
+    assert "headstock fine-tune --splits N does" in run("report", "worse").stdout
+
+
+def test_an_interval_over_splits_is_wider_than_that_of_independent_figures() -> None:
+    """Nadeau and Bengio (2003): the variance of the mean grows by the share of rows that validates."""
+    from headstock.report.splits import _mean
+
+    found = _mean([0.8, 0.9, 0.7], ratio=0.25)
+    assert found["value"] == pytest.approx(0.8)
+    assert found["high"] - 0.8 == pytest.approx(4.302653 * (0.1**2 * (1 / 3 + 0.25)) ** 0.5, rel=1e-5)
+    assert _mean([0.8], ratio=0.25)["low"] is None
+
+
+def test_splits_without_a_report_are_refused() -> None:
+    base = ["fine-tune", "--backbone", "toy", "--head", "text-classification", "--data", "t.csv", "--name", "x"]
+    assert isinstance(run(*base, "--splits", "2", "--report", "none").exception, InvalidInput)
 
 
 class Links(HTMLParser):
@@ -131,12 +163,13 @@ def test_the_price_names_every_way_to_share_and_measures_what_there_is() -> None
     head, lora, private = price["rows"]
     assert [row["kind"] for row in price["rows"]] == ["head only", "LoRA", "private copy"]
     assert head["figure"]["value"] > 0.8
-    assert 0 < head["extra_bytes"] < private["extra_bytes"] - price["backbone_bytes"] + 1
+    assert 0 < head["extra_bytes"] == head["first_bytes"] < private["extra_bytes"]
+    assert (head["resident"], private["resident"], lora["resident"]) == ("arrays", "measured", None)
     assert head["row_ms"] > 0
     for row in (lora, private):
         assert (row["figure"], row["command"]) == (None, "headstock report fine --price --data t.csv")
     text = run("report", "fine").stdout
-    assert "| LoRA | not trained | not trained | not trained | not trained |" in text
+    assert "| LoRA | not trained | not trained | not trained | not trained | not trained |" in text
 
 
 def test_training_for_a_report_needs_the_data() -> None:

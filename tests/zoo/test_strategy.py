@@ -5,7 +5,16 @@ from __future__ import annotations
 import pytest
 
 from headstock.errors import InvalidInput
-from headstock.finetune.strategy import BUILT_IN, DISCRIMINATIVE, Pace, Strategy, built_in, rate
+from headstock.finetune.strategy import (
+    BACKBONE_RATE,
+    BUILT_IN,
+    DISCRIMINATIVE,
+    LORA_RATE,
+    Pace,
+    Strategy,
+    built_in,
+    rate,
+)
 
 GROUPS = ("embeddings", "layer.0", "layer.1")
 PACE = Pace(epochs=7, backbone_epochs=3, learning_rate=0.1, backbone_rate=0.01)
@@ -45,6 +54,13 @@ def test_gradual_unfreezing_gives_deeper_groups_a_smaller_rate_and_a_slanted_sch
     unfrozen = built_in("gradual", PACE, GROUPS).phases[1:]
     assert {phase.decay for phase in unfrozen} == {DISCRIMINATIVE}
     assert {phase.schedule for phase in unfrozen} == {"slanted"}
+
+
+def test_adapters_learn_at_a_rate_of_their_own_unless_one_is_said() -> None:
+    """They begin at zero: at the rate of pretrained weights the best epoch stays the last of the head alone."""
+    assert built_in("full", Pace(), GROUPS).phases[0].backbone_rate == BACKBONE_RATE
+    assert built_in("lora", Pace(), GROUPS).phases[1].backbone_rate == LORA_RATE
+    assert built_in("lora", PACE, GROUPS).phases[1].backbone_rate == PACE.backbone_rate
 
 
 @pytest.mark.parametrize("count", [0, 4])

@@ -266,7 +266,7 @@ class FinetuneCallback:
         """One epoch ended; `figures` holds losses, metrics and seconds."""
 
     def on_end(self, identity: BackboneIdentity | None, report: Mapping[str, Any]) -> None:
-        """The run ended with this report."""
+        """The run ended with this report. A run that failed or was interrupted gives `failed`, the reason, alone."""
 
 
 class HookSpecs:

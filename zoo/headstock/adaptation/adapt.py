@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from headstock.adaptation.compare import Comparison, compare
+from headstock.adaptation.plan import choice_of, require_target, seeds_of, settings_of
 from headstock.adaptation.publication import AdaptedModel, publish_adapted, served_graph
-from headstock.adaptation.trainer import Domains, Settings
-from headstock.data.columns import choose_columns
-from headstock.data.dataset import data_digest, read_inputs
+from headstock.adaptation.trainer import Domains
+from headstock.data.dataset import read_inputs
 from headstock.data.inputs import RawInputs
 from headstock.data.roles import input_roles
 from headstock.data.table import Table
@@ -60,20 +59,18 @@ def adapt(
     target: Table,
     name: str,
     *,
-    methods: Sequence[str],
-    seeds: Sequence[int],
-    settings: Settings | None = None,
     observer: Observer | None = None,
     licences: Licences | None = None,
 ) -> Adaptation:
     """Publish the head that the validators choose as the next version of `name`; the backbone stays what it is.
 
-    `recipe` names backbone, tap, columns and split of the labelled source `table`; `target` needs the input column
-    only, and a label column there is never read. Raises `InvalidInput` for data or a head type that cannot be adapted,
-    `LicenceRefused` before anything is trained.
+    `recipe` is one of `plan_adaptation`; `target` needs the input column only, and a label column there is never read.
+    Raises `InvalidInput` for data or a head type that cannot be adapted, `FailedPrecondition` for data that is not the
+    recipe's, `LicenceRefused` before anything is trained.
     """
-    watcher, chosen, said = observer or Observer(), settings or Settings(), licences or Licences()
-    began = time.perf_counter()
+    watcher, said, began = observer or Observer(), licences or Licences(), time.perf_counter()
+    choice = choice_of(recipe)
+    require_target(recipe, target)
     prepared = prepare(catalogue, host, recipe, table, name, watcher.say)
     if prepared.head_type.task != "classification" or prepared.head_type.per_position:
         raise InvalidInput(
@@ -90,17 +87,17 @@ def adapt(
         domains,
         held_out,
         truth,
-        methods,
-        seeds,
-        chosen,
+        choice.methods,
+        seeds_of(recipe),
+        settings_of(recipe),
         lambda method, seed: watcher.say(f"training {method}, seed {seed}"),
     )
     graph, parity = served_graph(comparison.head, domains.target)
-    report = _report(prepared, target, comparison, seeds, chosen)
+    report = _report(prepared, target, comparison)
     report |= {"parity": parity, "seconds": {"total": round(time.perf_counter() - began, 3)}}
     data_sets = [
         _artefact(table, prepared.recipe.data.sha256),
-        _artefact(target, data_digest(target, _target_columns(prepared, target))),
+        _artefact(target, choice.target.sha256),
     ]
     model = AdaptedModel(
         recipe.head.type,
@@ -110,25 +107,17 @@ def adapt(
         prepared.head_type.postprocess(prepared.targets, recipe.head.options),
         report,
         _details(report),
+        recipe,
     )
     evidence = [one.about(artefact.digest) for one, artefact in zip(stated, data_sets, strict=True)]
     version = publish_adapted(catalogue, host, name, model, graph, data_sets, evidence)
     return Adaptation(version, comparison, report)
 
 
-def _target_columns(prepared: Prepared, target: Table) -> dict[str, str]:
-    """The recipe's input columns, or those that are guessed where the target names them otherwise."""
-    roles = input_roles(prepared.head_type)
-    columns = {role: column for role, column in prepared.recipe.data.columns.items() if role in roles}
-    if any(column not in target.columns for column in columns.values()):
-        return choose_columns(target, list(roles), {})
-    return columns
-
-
 def _target_inputs(prepared: Prepared, target: Table) -> RawInputs:
     roles, columns = input_roles(prepared.head_type), prepared.recipe.data.columns
     unused = tuple(columns[role] for role in prepared.head_type.columns if columns.get(role) in target.columns)
-    inputs = read_inputs(target, _target_columns(prepared, target), roles, unused)
+    inputs = read_inputs(target, choice_of(prepared.recipe).target.columns, roles, unused)
     if len(inputs) < _FEWEST:
         raise InvalidInput(f"{target.name!r} has {len(inputs)} rows; adaptation needs at least {_FEWEST} of the target")
     return inputs
@@ -173,9 +162,7 @@ def _artefact(table: Table, sha256: str) -> Artefact:
     return artefact_of("dataset", identity)
 
 
-def _report(
-    prepared: Prepared, target: Table, comparison: Comparison, seeds: Sequence[int], settings: Settings
-) -> dict[str, Any]:
+def _report(prepared: Prepared, target: Table, comparison: Comparison) -> dict[str, Any]:
     recipe, split = prepared.recipe, prepared.split
     return {
         "format": 1,
@@ -193,8 +180,10 @@ def _report(
             "validation": len(split.validation),
         },
         "target": {"name": target.name, "rows": len(target)},
-        "seeds": list(seeds),
-        "settings": asdict(settings),
+        "recipe": recipe.digest,
+        "seed": recipe.seed,
+        "seeds": list(seeds_of(recipe)),
+        "settings": asdict(settings_of(recipe)),
         "adaptation": comparison.to_json(),
         "environment": environment(),
     }
@@ -210,5 +199,10 @@ def _details(report: dict[str, Any]) -> dict[str, Any]:
         "data": report["data"]["name"],
         "target": report["target"]["name"],
         "labels": report["labels"],
-        "adaptation": {key: found[key] for key in ("verdict", "reasons", "chosen", "label_shift")},
+        "seed": report["seed"],
+        "recipe": report["recipe"],
+        "adaptation": {
+            **{key: found[key] for key in ("verdict", "reasons", "chosen")},
+            "label_shift": found["label_shift"]["flagged"],
+        },
     }

@@ -11,7 +11,9 @@ import numpy.typing as npt
 import torch
 
 from headstock.adaptation import losses, validators
+from headstock.adaptation.label_shift import LOST, Answers, LabelShift, label_shift
 from headstock.adaptation.network import AdaptedHead
+from headstock.adaptation.shape import Shape, shape_agreement
 from headstock.adaptation.trainer import SOURCE_ONLY, Domains, Settings, logits_of, source_view, train_adapted
 
 Floats = npt.NDArray[np.float32]
@@ -20,12 +22,6 @@ Verdict = Literal["adapted", "no gain", "adaptation failed"]
 
 STABLE = 0.6
 """Seeds that agree less (kappa) make a method unstable."""
-MIRRORED = -0.3
-"""Below this correlation of skewness the target is another shape, not the source moved."""
-SHIFTED = 0.27
-"""Total variation between class proportions of source and target that counts as label shift."""
-_LOST = 0.15
-"""Source accuracy that an adaptation may cost before it counts as broken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +38,6 @@ class Score:
     """Of two seeds on the target rows, beyond chance (kappa)."""
     proportions: tuple[float, ...]
     """Class proportions of the target as the answers tell them, mean over seeds."""
-    shift: float
-    """Total variation between them and the source's."""
 
     @property
     def stable(self) -> bool:
@@ -61,8 +55,8 @@ class Comparison:
     """Of the chosen method and the first seed."""
     verdict: Verdict
     reasons: tuple[str, ...]
-    shape_agreement: float
-    label_shift: bool
+    shape_agreement: Shape
+    label_shift: LabelShift
 
     def to_json(self) -> dict[str, Any]:
         """All but the weights, for the report."""
@@ -70,8 +64,8 @@ class Comparison:
             "verdict": self.verdict,
             "reasons": list(self.reasons),
             "chosen": self.chosen,
-            "shape_agreement": self.shape_agreement,
-            "label_shift": self.label_shift,
+            "shape_agreement": asdict(self.shape_agreement),
+            "label_shift": self.label_shift.to_json(),
             "methods": [{**asdict(score), "stable": score.stable} for score in self.scores],
         }
 
@@ -89,20 +83,22 @@ def compare(
 
     `held_out` [k, d] with classes `truth` [k] are source rows that nothing trains on. `progress` is told each run.
     """
-    scores, heads = [], {}
+    scores, heads, answers = [], {}, []
     for method in dict.fromkeys((SOURCE_ONLY, *methods)):
         trained = []
         for seed in seeds:
             progress(method, seed)
             trained.append(train_adapted(method, domains, seed, settings))
-        scores.append(_score(method, trained, domains, held_out, truth))
+        given = _answers(method, trained, domains, held_out)
+        scores.append(_score(method, trained, domains, held_out, truth, given))
+        answers.append(given)
         heads[method] = trained[0]
     chosen = choose(scores)
-    shape = validators.shape_agreement(domains.source, domains.target)
+    shape = shape_agreement(domains.source, domains.target)
     verdict, reasons = _judge(chosen, scores[0], shape)
-    shifted = chosen.shift > SHIFTED
-    if shifted:
-        reasons = (*reasons, "the target's class proportions seem to differ from the source's: label shift")
+    shifted = label_shift(answers[1:], truth, domains.labels, domains.classes)
+    if shifted.flagged:
+        reasons = (*reasons, _shift_words(shifted))
     return Comparison(tuple(scores), chosen.method, heads[chosen.method], verdict, reasons, shape, shifted)
 
 
@@ -112,7 +108,7 @@ def choose(scores: Sequence[Score]) -> Score:
     `scores[0]` is source-only, which is chosen where no method is left. Ties go to the earlier.
     """
     base = float(np.mean(scores[0].source_accuracy))
-    able = [s for s in scores[1:] if s.stable and np.mean(s.source_accuracy) >= base - _LOST]
+    able = [s for s in scores[1:] if s.stable and np.mean(s.source_accuracy) >= base - LOST]
     if not able:
         return scores[0]
     pool = [scores[0], *able]
@@ -125,17 +121,23 @@ def choose(scores: Sequence[Score]) -> Score:
     return pool[int(np.argmin(ranks))]
 
 
-def _score(method: str, heads: Sequence[AdaptedHead], domains: Domains, held_out: Floats, truth: Labels) -> Score:
-    held_out = source_view(method, domains, held_out)
+def _answers(method: str, heads: Sequence[AdaptedHead], domains: Domains, held_out: Floats) -> Answers:
+    seen = source_view(method, domains, held_out)
+    inside = [logits_of(head, seen).argmax(axis=1) for head in heads]
+    target = [logits_of(head, domains.target).argmax(axis=1) for head in heads]
+    return Answers(method, validators.agreement(target), inside, target)
+
+
+def _score(
+    method: str, heads: Sequence[AdaptedHead], domains: Domains, held_out: Floats, truth: Labels, given: Answers
+) -> Score:
+    held_out, inside = source_view(method, domains, held_out), given.inside
     target = [logits_of(head, domains.target) for head in heads]
-    answers = [logits.argmax(axis=1) for logits in target]
-    inside = [logits_of(head, held_out).argmax(axis=1) for head in heads]
     each = [
         validators.target_proportions(truth, one, other, domains.classes)
-        for one, other in zip(inside, answers, strict=True)
+        for one, other in zip(inside, given.target, strict=True)
     ]
     found = np.mean(each, axis=0)
-    source = np.bincount(domains.labels, minlength=domains.classes) / len(domains.labels)
     return Score(
         method=method,
         source_accuracy=tuple(float((one == truth).mean()) for one in inside),
@@ -145,9 +147,8 @@ def _score(method: str, heads: Sequence[AdaptedHead], domains: Domains, held_out
             validators.embedded_risk(one == truth, _weights(head, held_out, domains.target))
             for head, one in zip(heads, inside, strict=True)
         ),
-        agreement=validators.agreement(answers),
+        agreement=given.agreement,
         proportions=tuple(float(share) for share in found),
-        shift=float(np.abs(found - source).sum() / 2),
     )
 
 
@@ -159,11 +160,19 @@ def _weights(head: AdaptedHead, held_out: Floats, target: Floats) -> Floats:
     return losses.importance_weights(source, wanted)
 
 
-def _judge(chosen: Score, base: Score, shape: float) -> tuple[Verdict, tuple[str, ...]]:
-    if shape < MIRRORED:
+def _shift_words(shift: LabelShift) -> str:
+    return (
+        "the target's class proportions differ from the source's (label shift): "
+        f"total variation {shift.value:.2f} [{shift.low:.2f}, {shift.high:.2f}], and answers that keep the source's "
+        "proportions are wrong for at least that share of the rows"
+    )
+
+
+def _judge(chosen: Score, base: Score, shape: Shape) -> tuple[Verdict, tuple[str, ...]]:
+    if shape.high < 0:
         return "adaptation failed", (
-            f"the target's features have another shape than the source's (correlation of skewness {shape:.2f}): "
-            "it is not the source moved, and answers may be confidently wrong",
+            f"the target's features have another shape than the source's (correlation of skewness {shape.value:.2f} "
+            f"[{shape.low:.2f}, {shape.high:.2f}]): it is not the source moved, and answers may be confidently wrong",
         )
     if chosen.method == base.method:
         why = "no method was stable over seeds and still knew the source better than source-only"

@@ -16,6 +16,7 @@ from headstock.adaptation.trainer import logits_of
 from headstock.digest import Digest
 from headstock.errors import FailedPrecondition
 from headstock.finetune.publish import TOLERANCE
+from headstock.finetune.recipe import Recipe
 from headstock.records import (
     Artefact,
     Edge,
@@ -45,6 +46,7 @@ class AdaptedModel:
     """Postprocessing."""
     report: Mapping[str, Any]
     details: Mapping[str, Any]
+    recipe: Recipe
 
 
 def served_graph(head: AdaptedHead, features: npt.NDArray[np.float32]) -> tuple[bytes, float]:
@@ -100,7 +102,10 @@ def publish_adapted(
         subject = artefact_of(
             "model",
             ModelIdentity(model.backbone, head.digest).to_json(),
-            {"report": catalogue.store.put_json(dict(model.report))},
+            {
+                "recipe": catalogue.store.put_json(model.recipe.to_json()),
+                "report": catalogue.store.put_json(dict(model.report)),
+            },
         )
         distinct = {artefact.digest: artefact for artefact in data_sets}
         return catalogue.publish(

@@ -59,22 +59,6 @@ def _kappa(first: Labels, second: Labels) -> float:
     return (float((first == second).mean()) - chance) / (1 - chance) if chance < 1 else 0.0
 
 
-def shape_agreement(source: Floats, target: Floats) -> float:
-    """Correlation of the features' skewness in source [n, d] and target [m, d], -1 to 1.
-
-    First and second moments are what CORAL makes equal, and a mirrored domain passes them. The third tells a mirrored
-    domain from a moved one: below zero, features that rarely rise in the source rarely fall in the target.
-    """
-    varies = (source.std(axis=0) > 1e-6) & (target.std(axis=0) > 1e-6)
-    informative = varies & (source.std(axis=0) > 0.1 * source.std(axis=0).max())
-    if informative.sum() < 3:
-        return 1.0
-    own, other = _skewness(source[:, informative]), _skewness(target[:, informative])
-    if own.std() == 0 or other.std() == 0:
-        return 1.0
-    return float(np.corrcoef(own, other)[0, 1])
-
-
 def target_proportions(truth: Labels, answers: Labels, target_answers: Labels, classes: int) -> Floats:
     """Class proportions of the target, [classes], from answers alone (Lipton et al. 2018, black box shift estimation).
 
@@ -87,12 +71,6 @@ def target_proportions(truth: Labels, answers: Labels, target_answers: Labels, c
     ratio = np.maximum(np.linalg.lstsq(confusion, seen, rcond=1e-3)[0], 0.0)
     found = ratio * np.bincount(truth, minlength=classes) / len(truth)
     return np.asarray(found / max(float(found.sum()), 1e-12), np.float32)
-
-
-def _skewness(features: Floats) -> npt.NDArray[np.float64]:
-    centred = features.astype(np.float64) - features.mean(axis=0)
-    result: npt.NDArray[np.float64] = (centred**3).mean(axis=0) / (centred**2).mean(axis=0) ** 1.5
-    return result
 
 
 def _softmax(logits: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:

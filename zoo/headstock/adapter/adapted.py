@@ -31,5 +31,9 @@ class AdaptedGraph(Graph):
 
     def run(self, feeds: Mapping[str, npt.NDArray[Any]], outputs: Sequence[str]) -> list[npt.NDArray[np.float32]]:
         """The named outputs for the plain graph's `feeds`, every row under the adapter."""
-        rows = len(next(iter(feeds.values())))
-        return super().run({**feeds, **self._stacked, INDEX: np.ones(rows, np.int64)}, outputs)
+        return super().run(self.feeds(feeds), outputs)
+
+    def feeds(self, plain: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
+        """All inputs of the adapters' graph, for the plain graph's."""
+        rows = len(next(iter(plain.values())))
+        return {**plain, **self._stacked, INDEX: np.ones(rows, np.int64)}

@@ -5,21 +5,27 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from headstock.cli.column_options import column_options, told_columns
 from headstock.cli.output import format_option, table
 from headstock.errors import InvalidInput
 from headstock.names import Reference, check_name
 
+if TYPE_CHECKING:
+    from headstock.catalogue import Catalogue
+    from headstock.finetune import Recipe, Table
+    from headstock.plugin_host import PluginHost
+
 _METHODS = ("coral", "mcc", "dann", "mmd", "importance")
 
 
 @click.command("adapt")
-@click.option("--backbone", metavar="NAME[:V]", required=True, help="Backbone that the head is grown on.")
-@click.option("--head", metavar="TYPE", required=True, help="A classification head type; see 'headstock heads'.")
+@click.option("--backbone", metavar="NAME[:V]", help="Backbone that the head is grown on.")
+@click.option("--head", metavar="TYPE", help="A classification head type; see 'headstock heads'.")
 @click.option(
     "--data", metavar="FILE|FOLDER", type=click.Path(path_type=Path), required=True, help="Labelled source data."
 )
@@ -31,24 +37,27 @@ _METHODS = ("coral", "mcc", "dann", "mmd", "importance")
     "--methods", default="all", show_default=True, metavar="LIST|all", help=f"Comma-separated: {', '.join(_METHODS)}."
 )
 @click.option("--seeds", type=click.IntRange(1, 20), default=3, show_default=True, help="Runs of each method.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the split and the first run.")
 @click.option("--epochs", type=click.IntRange(1), default=30, show_default=True, help="Passes over the source.")
+@click.option("--lr", type=float, default=1e-3, show_default=True, help="Learning rate of Adam.")
+@click.option("--batch-size", type=click.IntRange(2), default=64, show_default=True, help="Rows of each domain a step.")
 @click.option("--validation", type=float, default=0.2, show_default=True, help="Share of source rows held out.")
 @click.option("--tap", metavar="TAP", help="Output of the backbone to stand on.  [default: the head type's]")
+@click.option(
+    "--recipe", metavar="FILE|NAME[:V]", help="Repeat a recipe; decides everything but both data sets and the name."
+)
 @click.option("--data-licence", metavar="ID", default="", help="Licence of the source data: an SPDX id.")
 @click.option("--target-licence", metavar="ID", default="", help="Licence of the target data: an SPDX id.")
 @column_options
 @format_option
+@click.pass_context
 def command(
-    backbone: str,
-    head: str,
+    context: click.Context,
+    /,
     data: Path,
     target: Path,
     name: str,
-    methods: str,
-    seeds: int,
-    epochs: int,
-    validation: float,
-    tap: str | None,
+    recipe: str | None,
     data_licence: str,
     target_licence: str,
     format_: str,
@@ -63,36 +72,25 @@ def command(
     headstock adapt --backbone minilm --head text-classification --data old.csv --target new.csv --name tickets
     """
     check_name(name)
-    wanted = _methods(methods)
+    _check(context, asked, recipe)
     from headstock.adaptation.adapt import Licences, adapt
-    from headstock.adaptation.trainer import Settings
     from headstock.catalogue import Catalogue
     from headstock.cli.fine_tune_progress import open_observer
-    from headstock.finetune import Options, plan_recipe, read_table
+    from headstock.cli.recipe_options import read_recipe
+    from headstock.finetune import read_table
     from headstock.plugin_host import open_host
 
     source, unlabelled = read_table(data), read_table(target)
-    options = Options(
-        columns=told_columns(asked),
-        split_column=asked["split_column"],
-        group_column=asked["group_column"],
-        time_column=asked["time_column"],
-        validation=validation,
-        tap=tap,
-    )
     with Catalogue.open() as catalogue:
         host = open_host()
-        recipe = plan_recipe(catalogue, host, source, Reference.parse(backbone), head, options)
+        chosen = read_recipe(catalogue, recipe) if recipe else _plan(catalogue, host, source, unlabelled, asked)
         made = adapt(
             catalogue,
             host,
-            recipe,
+            chosen,
             source,
             unlabelled,
             name,
-            methods=wanted,
-            seeds=range(seeds),
-            settings=Settings(epochs=epochs),
             observer=open_observer(verbose=False, quiet=format_ != "table"),
             licences=Licences(data_licence, target_licence),
         )
@@ -103,6 +101,41 @@ def command(
         click.echo(str(made.version))
     else:
         click.echo("\n".join([str(made.version), *_lines(made.report["adaptation"])]))
+
+
+def _check(context: click.Context, asked: Mapping[str, Any], recipe: str | None) -> None:
+    """Raise `InvalidInput` for what is missing, contradicts the recipe or is no number that a rate can be."""
+    said = [key for key in asked if context.get_parameter_source(key) is ParameterSource.COMMANDLINE]
+    if recipe is not None and said:
+        option = "--" + said[0].replace("_", "-")
+        raise InvalidInput(f"{option} is decided by the recipe {recipe!r}", fix=f"leave {option} out")
+    for option in ("backbone", "head"):
+        if recipe is None and asked[option] is None:
+            raise InvalidInput(f"--{option} is missing", fix=f"headstock {'list' if option == 'backbone' else 'heads'}")
+    if not 0 < asked["lr"] < float("inf"):
+        raise InvalidInput(f"--lr {asked['lr']} is not usable; expected a number above 0", fix="--lr 1e-3")
+    _methods(asked["methods"])
+
+
+def _plan(catalogue: Catalogue, host: PluginHost, source: Table, target: Table, asked: Mapping[str, Any]) -> Recipe:
+    from headstock.adaptation.plan import plan_adaptation
+    from headstock.adaptation.trainer import Settings
+    from headstock.finetune import Options
+
+    options = Options(
+        columns=told_columns(asked),
+        split_column=asked["split_column"],
+        group_column=asked["group_column"],
+        time_column=asked["time_column"],
+        validation=asked["validation"],
+        tap=asked["tap"],
+        seed=asked["seed"],
+    )
+    settings = Settings(epochs=asked["epochs"], learning_rate=asked["lr"], batch_size=asked["batch_size"])
+    return plan_adaptation(
+        catalogue, host, source, target, Reference.parse(asked["backbone"]), asked["head"], options,
+        methods=_methods(asked["methods"]), runs=asked["seeds"], settings=settings,
+    )  # fmt: skip
 
 
 def _methods(text: str) -> tuple[str, ...]:

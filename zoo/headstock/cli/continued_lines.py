@@ -15,13 +15,13 @@ def continued_lines(report: Mapping[str, Any]) -> list[str]:
     lines = [f"  from       {continued['parent']}" + (f", new labels: {new}" if new else "")]
     if continued["replayed"]:
         lines[0] += f", {continued['replayed']} of its rows replayed"
-    lines.append(f"  new rows   {_change(continued['validation'])}")
+    lines.append(f"  new rows   {change_of(continued['validation'])}")
     if forgetting is not None:
-        lines.append(f"  old rows   {_change(forgetting)}")
+        lines.append(f"  old rows   {change_of(forgetting)}")
     return lines
 
 
-def _change(found: Mapping[str, Any]) -> str:
+def change_of(found: Mapping[str, Any]) -> str:
     """`accuracy 0.900 -> 0.850 (-0.050 [-0.120, 0.010], n=100)`: the parent, then the child."""
     if found["before"] is None:
         return "none is left that did not train this model"

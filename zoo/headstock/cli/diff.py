@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from headstock.cli.output import table, visible
+
+if TYPE_CHECKING:
+    from headstock.catalogue import Catalogue
+    from headstock.records import Version
 
 
 @click.command("diff")
@@ -21,24 +25,31 @@ def command(first: str, second: str, format_: str) -> None:
     A and B are NAME[:VERSION|:ALIAS]; NAME alone means its newest version.
     """
     from headstock.catalogue import Catalogue
-    from headstock.cli.recipe import differences
-    from headstock.cli.recipe_options import read_recipe
     from headstock.report.compare import compare
     from headstock.report.read import read_report
 
     with Catalogue.open(create=False) as catalogue:
         (one, report), (other, newer) = read_report(catalogue, first), read_report(catalogue, second)
-        settings = list(differences(read_recipe(catalogue, str(one)), read_recipe(catalogue, str(other))))
-    found = {"a": str(one), "b": str(other), "recipe": settings, **compare(report, newer)}
+        settings, without = _settings(catalogue, one, other)
+    found = {"a": str(one), "b": str(other), "recipe": settings, "without_recipe": without, **compare(report, newer)}
     click.echo(json.dumps(found, indent=2, ensure_ascii=False) if format_ == "json" else _page(found))
+
+
+def _settings(catalogue: Catalogue, one: Version, other: Version) -> tuple[list[dict[str, Any]] | None, list[str]]:
+    """Settings that differ, or None with the names of those that no recipe made."""
+    from headstock.cli.recipe import differences
+    from headstock.cli.recipe_options import read_recipe
+
+    without = [str(v) for v in (one, other) if "recipe" not in catalogue.artefact(v.subject).files]
+    if without:
+        return None, list(dict.fromkeys(without))
+    return list(differences(*(read_recipe(catalogue, str(version)) for version in (one, other)))), []
 
 
 def _page(found: Mapping[str, Any]) -> str:
     headers = ["", found["a"], found["b"]]
     parts = [
-        table(["SETTING", *headers[1:]], [[s["setting"], _shown(s["a"]), _shown(s["b"])] for s in found["recipe"]])
-        if found["recipe"]
-        else "the recipes are the same",
+        _recipes(found, headers),
         table(["METRIC", *headers[1:]], [[m["name"], _figure(m["a"]), _figure(m["b"])] for m in found["metrics"]]),
     ]
     answers = found["answers"]
@@ -48,6 +59,13 @@ def _page(found: Mapping[str, Any]) -> str:
         else f"{answers['changed']} of {answers['rows']} validation rows are answered differently"
     )
     return "\n\n".join(parts)
+
+
+def _recipes(found: Mapping[str, Any], headers: list[str]) -> str:
+    if found["recipe"] is None:
+        return f"settings cannot be compared: {' and '.join(found['without_recipe'])} was made without a recipe"
+    rows = [[s["setting"], _shown(s["a"]), _shown(s["b"])] for s in found["recipe"]]
+    return table(["SETTING", *headers[1:]], rows) if rows else "the recipes are the same"
 
 
 def _figure(metric: Mapping[str, Any] | None) -> str:

@@ -32,6 +32,7 @@ _SIDES = ("teacher", "student", "undistilled")
 @click.option("--name", required=True, help="Name of the model; an existing one gets its next version.")
 @click.option("--temperature", type=float, default=4.0, show_default=True, help="Softens both models' answers.")
 @click.option("--alpha", type=float, default=0.7, show_default=True, help="Weight of the teacher against the labels.")
+@click.option("--any-size", is_flag=True, help="Also teach a student that is not smaller than its teacher.")
 @recipe_options
 @click.option("--data-licence", metavar="ID", default="", help="Licence of the data, as you state it: an SPDX id.")
 @click.option("--verbose", is_flag=True, help="One line per epoch instead of a bar.")
@@ -46,6 +47,7 @@ def command(
     name: str,
     temperature: float,
     alpha: float,
+    any_size: bool,
     data_licence: str,
     verbose: bool,
     format_: str,
@@ -80,7 +82,7 @@ def command(
         host = open_host()
         recipe = plan_distilled(
             catalogue, host, rows, Reference.parse(teacher), Reference.parse(student), options_of(asked),
-            temperature=temperature, alpha=alpha,
+            temperature=temperature, alpha=alpha, any_size=any_size,
         )  # fmt: skip
         observer = open_observer(verbose=verbose, quiet=format_ != "table")
         outcome = fine_tune(catalogue, host, recipe, rows, name, observer=observer, data_licence=data_licence)

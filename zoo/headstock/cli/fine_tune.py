@@ -59,6 +59,13 @@ _EXAMPLES = {"text": '"..."', "image": "FILE", "audio": "FILE", "row": "'{...}'"
     show_default=True,
     help="What to compare the model with: full adds a learning curve, none gives no verdict.",
 )
+@click.option(
+    "--splits",
+    type=click.IntRange(0, 50),
+    default=0,
+    show_default=True,
+    help="Other splits and seeds to score cheap models on; tells how far the figures depend on them.",
+)
 @click.option("--group-by", metavar="COLUMN", help="Also report rates and gaps for every value of this column.")
 @click.option("--promote", metavar="ALIAS", help="Point this alias at the new version.")
 @click.option(
@@ -84,6 +91,7 @@ def command(
     save_recipe: Path | None,
     data_licence: str | None,
     report: Literal["quick", "full", "none"],
+    splits: int,
     group_by: str | None,
     promote: str | None,
     threads: int,
@@ -146,7 +154,7 @@ def command(
             outcome = fine_tune(
                 catalogue, host, chosen, table, name,
                 observer=observer, threads=threads, data_licence=data_licence or "",
-                assessment=Assessment(report, group_by), replay=past,
+                assessment=Assessment(report, group_by, splits=splits), replay=past,
             )  # fmt: skip
         except KeyboardInterrupt:
             observer.say("interrupted; run the same command again to go on from the last epoch")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -62,6 +63,7 @@ class Bars(Observer):
             console=Console(stderr=True),
         )
         self._features: TaskID | None = None
+        self._began, self._phase = 0.0, ""
         self._epochs: TaskID | None = None
 
     def say(self, message: str) -> None:
@@ -73,7 +75,10 @@ class Bars(Observer):
         if self._features is None:
             self._progress.start()
             self._features = self._progress.add_task("features", total=total, figures="")
-        self._progress.update(self._features, completed=done)
+            self._began = time.perf_counter()
+        passed = time.perf_counter() - self._began
+        rate = f"{done / passed:.0f} rows/s" if passed > 0 else ""
+        self._progress.update(self._features, completed=done, figures=rate)
 
     def start(self, recipe: Recipe, done: int) -> None:
         """Open the bar of the epochs."""
@@ -83,6 +88,10 @@ class Bars(Observer):
     def epoch(self, figures: Mapping[str, Any]) -> None:
         """Move it."""
         if self._epochs is not None:
+            if figures["phase"] != self._phase:
+                # Once per phase and above the bars: beside one there is no room for the names of layer groups.
+                self._phase = figures["phase"]
+                self.say(f"phase {self._phase}: learning {_learning(figures)}")
             self._progress.update(self._epochs, completed=figures["epoch"], figures=brief(figures))
 
     def end(self) -> None:
@@ -91,13 +100,37 @@ class Bars(Observer):
 
 
 def brief(figures: Mapping[str, Any]) -> str:
-    """`loss 0.412  accuracy 0.875`: what fits beside a bar in 80 columns."""
-    skipped = ("epoch", "phase", "seconds", "learning_rate", "validation_loss")
-    return "  ".join(f"{name} {value:.3f}" for name, value in figures.items() if name not in skipped)
+    """`loss 0.412  accuracy 0.875  310 rows/s  padding 4 %  412 MB`: what fits beside a bar."""
+    return "  ".join(
+        [*(f"{name} {value:.3f}" for name, value in _learned(figures, ("validation_loss",))), *_cost(figures)]
+    )
 
 
 def describe(figures: Mapping[str, Any]) -> str:
-    """`head: loss 0.412, validation_loss 0.520, accuracy 0.875`: an epoch's figures in words."""
-    skipped = ("epoch", "phase", "seconds", "learning_rate")
-    numbers = ", ".join(f"{name} {value:.4f}" for name, value in figures.items() if name not in skipped)
-    return f"{figures['phase']}: {numbers}"
+    """`head: loss 0.412, validation_loss 0.520, accuracy 0.875, live none, 310 rows/s, 412 MB`: an epoch in words."""
+    numbers = [f"{name} {value:.4f}" for name, value in _learned(figures, ())]
+    return f"{figures['phase']}: " + ", ".join([*numbers, f"live {live_of(figures)}", *_cost(figures)])
+
+
+def live_of(figures: Mapping[str, Any]) -> str:
+    """`encoder.4 to encoder.5`: the layer groups that learn, the first and the last where there are more."""
+    live = figures["live"]
+    if len(live) > 2:
+        return f"{live[0]} to {live[-1]}"
+    return " and ".join(live) or "none"
+
+
+def _learning(figures: Mapping[str, Any]) -> str:
+    return f"{live_of(figures)} and the head" if figures["live"] else "the head"
+
+
+_UNTOLD = ("epoch", "phase", "live", "seconds", "learning_rate", "rows_per_second", "padding", "peak_memory_bytes")
+
+
+def _learned(figures: Mapping[str, Any], besides: Sequence[str]) -> list[tuple[str, float]]:
+    return [(name, value) for name, value in figures.items() if name not in (*_UNTOLD, *besides)]
+
+
+def _cost(figures: Mapping[str, Any]) -> list[str]:
+    padding = [f"padding {100 * figures['padding']:.0f} %"] if figures["padding"] else []
+    return [f"{figures['rows_per_second']:.0f} rows/s", *padding, f"{figures['peak_memory_bytes'] / 1e6:.0f} MB"]

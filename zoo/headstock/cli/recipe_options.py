@@ -55,9 +55,7 @@ def recipe_options(command: F) -> F:
         click.option(
             "--backbone-lr",
             type=float,
-            default=1e-4,
-            show_default=True,
-            help="Learning rate of the backbone's last live layers.",
+            help="Learning rate of the backbone's last live layers.  [default: 1e-4; 2e-3 for lora]",
         ),
         click.option(
             "--schedule",
@@ -158,7 +156,9 @@ def options_of(asked: Mapping[str, Any]) -> Options:
         backbone_epochs=asked["backbone_epochs"],
         batch_size=asked["batch_size"],
         learning_rate=_positive("--lr", asked["lr"], most=HIGHEST_RATE),
-        backbone_rate=_positive("--backbone-lr", asked["backbone_lr"], most=HIGHEST_RATE),
+        backbone_rate=None
+        if asked["backbone_lr"] is None
+        else _positive("--backbone-lr", asked["backbone_lr"], most=HIGHEST_RATE),
         schedule=asked["schedule"],
         weight_decay=_positive("--weight-decay", asked["weight_decay"], zero=True),
         patience=asked["patience"],

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
+from headstock.cli.continued_lines import change_of
 from headstock.cli.output import format_option
 from headstock.errors import InvalidInput
 from headstock.names import Reference
@@ -25,9 +26,16 @@ _FILE = click.Path(path_type=Path)
 @click.option("--erase", metavar="FILE", type=_FILE, help="Rows to erase: all that have an input of this file.")
 @click.option("--refit", metavar="FILE", type=_FILE, help="Refit a trained head in closed form, on its own data.")
 @click.option("--solver", type=click.Choice(["lda", "ridge"]), help="With --refit.  [default: lda; ridge for numbers]")
+@click.option("--data-licence", metavar="ID", default="", help="Licence of the rows, as you state it: an SPDX id.")
 @format_option
 def command(
-    name: str, add: Path | None, erase: Path | None, refit: Path | None, solver: str | None, format_: str
+    name: str,
+    add: Path | None,
+    erase: Path | None,
+    refit: Path | None,
+    solver: str | None,
+    data_licence: str,
+    format_: str,
 ) -> None:
     """Add or erase rows of a model whose head is in closed form; the next version equals one fitted from scratch.
 
@@ -41,6 +49,8 @@ def command(
         raise InvalidInput("expected one of --add, --erase and --refit", fix=f"headstock update {name} --add FILE")
     if solver is not None and refit is None:
         raise InvalidInput("--solver is decided when a head is refitted", fix="--refit FILE")
+    if data_licence and erase is not None:
+        raise InvalidInput("--data-licence is about rows that are learned from", fix="leave --data-licence out")
     from headstock.catalogue import Catalogue
     from headstock.finetune import read_table
     from headstock.finetune.incremental import update
@@ -50,11 +60,12 @@ def command(
     with Catalogue.open() as catalogue:
         host, version = open_host(), catalogue.version(Reference.parse(name))
         if add is not None:
-            done = update.add_rows(catalogue, host, version, table)
+            done = update.add_rows(catalogue, host, version, table, data_licence)
         elif erase is not None:
             done = update.erase_rows(catalogue, host, version, table)
         else:
-            done = update.refit(catalogue, host, version, table, cast("Solver | None", solver))
+            chosen = cast("Solver | None", solver)
+            done = update.refit(catalogue, host, version, table, chosen, data_licence=data_licence)
     _print(done, format_)
 
 
@@ -74,9 +85,5 @@ def _lines(name: str, version: str, report: dict[str, Any]) -> list[str]:
     change, data, lost = report["update"], report["data"], report["forgetting"]
     lines = [version, f"  {change['act']:<10} {change['rows']} rows of {data['name']}, from {change['parent']}"]
     lines += [f"  {m['name']:<10} {m['value']:.3f} [{m['low']:.3f}, {m['high']:.3f}]" for m in report["metrics"]]
-    if lost["before"]:
-        lines.append(
-            f"  forgetting {lost['metric']} {lost['before'][0]['value']:.3f} -> {lost['after'][0]['value']:.3f} "
-            "on the parent's validation rows"
-        )
+    lines.append(f"  forgetting {change_of(lost)}")
     return [*lines, "next:", f"  headstock promote {version}", f"  headstock predict {version} INPUT"]

@@ -16,7 +16,7 @@ from headstock.errors import InvalidInput
 from headstock.finetune.features import FeatureExtractor
 from headstock.finetune.lesson import Lesson, open_teacher, with_label_column
 from headstock.finetune.observer import Observer, Trackers
-from headstock.finetune.plan import Options, plan_recipe
+from headstock.finetune.plan import Options, plan_recipe, standing_on
 from headstock.finetune.recipe import Recipe, TeacherChoice
 from headstock.finetune.rehearsal import Part
 from headstock.finetune.run import RunFolder
@@ -25,7 +25,7 @@ from headstock.metrics import wilson
 from headstock.names import Reference
 from headstock.records import Edge
 from headstock.report.verdict import Gain, paired_gain
-from headstock.servable import ServableAdapter, ServableBackbone, servable_adapter
+from headstock.servable import ServableAdapter, ServableBackbone, ServableModel, load_backbone, servable_adapter
 
 if TYPE_CHECKING:
     from headstock.catalogue import Catalogue
@@ -52,23 +52,39 @@ def plan_distilled(
     *,
     temperature: float,
     alpha: float,
+    any_size: bool = False,
 ) -> Recipe:
     """The recipe for teaching a head of the teacher's type on backbone `student`.
 
     Rows may lack a label; a table of one column lacks all of them. Raises as `plan_recipe` does, `Unsupported` for a
-    teacher without classes.
+    teacher without classes, and `InvalidInput` for a student that is not smaller than its teacher, unless `any_size`.
     """
     if not (0 < temperature < float("inf")):
-        raise InvalidInput(f"--temperature {temperature} is not usable; expected a number above 0", fix="4")
+        raise InvalidInput(
+            f"--temperature {temperature} is not usable; expected a number above 0", fix="--temperature 4"
+        )
     if not 0 <= alpha <= 1:
         raise InvalidInput(f"--alpha {alpha} is no share; expected a number from 0 to 1", fix="--alpha 0.7")
     model, head_type = open_teacher(catalogue, host, teacher)
     if len(table.columns) == 1 and "label" not in options.columns:
         table = with_label_column(table, LABEL)
         options = replace(options, columns={**options.columns, "label": LABEL})
+    if not any_size:
+        _require_smaller(catalogue, model, student)
     recipe = plan_recipe(catalogue, host, table, student, head_type.name, options)
     choice = TeacherChoice(name=str(model.version), digest=model.version.subject, temperature=temperature, alpha=alpha)
     return recipe.model_copy(update={"teacher": choice})
+
+
+def _require_smaller(catalogue: Catalogue, teacher: ServableModel, student: Reference) -> None:
+    version = catalogue.version(student)
+    own, taught = (_bytes(one) for one in (teacher.backbone, load_backbone(catalogue, standing_on(catalogue, version))))
+    if taught >= own:
+        raise InvalidInput(
+            f"student {str(version)!r} has a graph of {taught / 1e6:.2f} MB and its teacher {teacher.version} one of "
+            f"{own / 1e6:.2f} MB; expected a smaller student",
+            fix="--student with a smaller backbone, or --any-size to teach this one nevertheless",
+        )
 
 
 def measure(
@@ -89,7 +105,7 @@ def measure(
         "alpha": lesson.choice.alpha,
         "labelled": int(lesson.labelled.sum()),
         "unlabelled": int((~lesson.labelled).sum()),
-        "truth": "labels" if lesson.labelled.any() else "the teacher's answers",
+        "truth": lesson.truth,
         "rows": len(rows),
         "accuracy": {"teacher": _rate(teacher), "student": _rate(student)},
         "against_teacher": _gain(paired_gain(student, teacher)),

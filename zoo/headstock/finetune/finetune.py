@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from headstock.data.table import Table
 from headstock.digest import Digest
-from headstock.errors import FailedPrecondition
+from headstock.errors import FailedPrecondition, InvalidInput
 from headstock.finetune import report as reports
 from headstock.finetune.lesson import open_lesson
 from headstock.finetune.observer import Observer, Trackers
@@ -65,6 +65,7 @@ def fine_tune(
     began = time.perf_counter()
     asked = assessment or Assessment()
     asked.check(table)
+    _require_own(recipe)
     # Before the lesson: asking a teacher about every row is a use of it already.
     stated = _check_licences(catalogue, recipe, name, data_licence, watcher)
     table, lesson = open_lesson(catalogue, host, recipe, table)
@@ -75,10 +76,15 @@ def fine_tune(
     with RunFolder(catalogue.settings.runs, recipe) as run:
         trackers = Trackers(host.callbacks(), watcher.say)
         trackers.start(recipe.to_json())
-        # From here, as a strategy may put a new backbone into the store before the head is published on it.
-        with catalogue.writing(f"fine-tune {name}"):
-            trained = train_head(catalogue, host, prepared, run, watcher, trackers, threads)
-            outcome = _publish(catalogue, host, name, prepared, trained, began, stated, asked, watcher)
+        try:
+            # From here, as a strategy may put a new backbone into the store before the head is published on it.
+            with catalogue.writing(f"fine-tune {name}"):
+                trained = train_head(catalogue, host, prepared, run, watcher, trackers, threads)
+                outcome = _publish(catalogue, host, name, prepared, trained, began, stated, asked, watcher)
+        except BaseException as error:
+            # An interrupt too: a tracker that is never told would show the run as going on for ever.
+            trackers.end(prepared.backbone.identity, {"failed": f"{type(error).__name__}: {error}"})
+            raise
         run.remove()
     trackers.end(prepared.backbone.identity, outcome.report)
     return outcome
@@ -117,6 +123,14 @@ def _check_licences(catalogue: Catalogue, recipe: Recipe, name: str, said: str, 
     ):
         watcher.say(f"warning: {warning}")
     return enforcement.data_statement(licence, said)
+
+
+def _require_own(recipe: Recipe) -> None:
+    if recipe.adaptation is not None:
+        raise InvalidInput(
+            "the recipe is one of headstock adapt: it needs the unlabelled data too",
+            fix="headstock adapt --recipe RECIPE --data FILE --target FILE --name NAME",
+        )
 
 
 def _require_torch() -> None:

@@ -33,14 +33,16 @@ def measure(catalogue: Catalogue, prepared: Prepared, trained: Trained, outputs:
     parent = prepared.parent
     if parent is None:
         return {}
-    known = set(parent.labels)
+    known, choice = set(parent.labels), prepared.recipe.parent
+    replay = choice.replay if choice else None
     before = parent.outputs(trained.probe_validation, prepared.targets.labels)
-    gained = _compared(prepared.head_type, before, outputs, prepared.validation, prepared.recipe.seed)
+    gained = compared(prepared.head_type, before, outputs, prepared.validation, prepared.recipe.seed)
     continued = {
         "parent": str(parent.version),
         "head": parent.model.head_digest,
         "new_labels": [label for label in prepared.targets.labels if known and label not in known],
         "replayed": prepared.replayed,
+        "replay_data": replay.name if replay else None,
         "validation": {"rows": len(prepared.split.validation), **gained},
     }
     lost = None if prepared.past is None else _forgotten(catalogue, prepared, parent, prepared.past, trained)
@@ -66,7 +68,7 @@ def _forgotten(
     same = backbone.digest == parent.model.backbone.digest and trained.adapter == parent.adapter
     new = old if same else _features(catalogue, prepared, backbone, adapter, rows)
     before, after = parent.outputs(old, prepared.targets.labels), outputs_of(trained.head, new)
-    return {**about, **_compared(prepared.head_type, before, after, targets, prepared.recipe.seed)}
+    return {**about, **compared(prepared.head_type, before, after, targets, prepared.recipe.seed)}
 
 
 def _targets(prepared: Prepared, past: Rehearsal) -> Targets:
@@ -98,7 +100,7 @@ def _features(
     return extractor.features(inputs, lambda done, total: None).values
 
 
-def _compared(head_type: HeadType, before: Values, after: Values, targets: Targets, seed: int) -> dict[str, Any]:
+def compared(head_type: HeadType, before: Values, after: Values, targets: Targets, seed: int) -> dict[str, Any]:
     """The primary metric of both on the same rows, and the 95 % interval of `after - before`."""
     old, new = (_primary(head_type, part, targets, seed) for part in (before, after))
     gain = _gain(head_type, before, after, targets, old, new)

@@ -16,7 +16,7 @@ from headstock.data.roles import input_roles
 from headstock.data.split import Split
 from headstock.data.table import Table
 from headstock.digest import Digest, short
-from headstock.errors import FailedPrecondition, Unsupported
+from headstock.errors import FailedPrecondition, InvalidInput, Unsupported
 from headstock.names import Reference
 from headstock.records import Edge, Version
 from headstock.servable import ServableModel, load_model
@@ -48,11 +48,30 @@ class Lesson:
         """The teacher's classes."""
         return tuple(self.teacher.head.postprocess["labels"])
 
+    @property
+    def alone(self) -> bool:
+        """True if no row has a label of its own: every figure is then agreement with the teacher."""
+        return not bool(self.labelled.any())
+
+    @property
+    def truth(self) -> str:
+        """What the validation rows are held against."""
+        return f"answers of {self.teacher.version}" if self.alone else "labels"
+
     def split(self, split: Split, samples: Sequence[Digest]) -> Split:
-        """The split with no row in validation that only the teacher has labelled, unless there are no others."""
-        if not self.labelled.any():
+        """The split with no row in validation that only the teacher has labelled, unless there are no others.
+
+        Raises `InvalidInput` where labelled rows exist and none of them validates.
+        """
+        if self.alone:
             return split
         kept = tuple(row for row in split.validation if self.labelled[row])
+        if not kept:
+            raise InvalidInput(
+                f"none of the {len(split.validation)} validation rows has a label of its own, so nothing could judge "
+                "the student but its teacher",
+                fix="--validation with a larger share, or more labelled rows",
+            )
         held_out = {samples[row] for row in kept}
         more = [row for row in split.validation if not self.labelled[row] and samples[row] not in held_out]
         unused = len(split.validation) - len(kept) - len(more)

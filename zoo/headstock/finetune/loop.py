@@ -21,6 +21,7 @@ from headstock.finetune.strategy import Phase, rate
 from headstock.finetune.team import Team
 from headstock.finetune.values import Values, pick
 from headstock.hookspecs import Batch, HeadType, Targets
+from headstock.memory import peak_memory
 
 Loss = Callable[[torch.nn.Module, Batch, Sequence[int]], torch.Tensor]
 
@@ -116,23 +117,29 @@ def _run_phase(job: Job, phase: Phase, learner: Learner, state: State, after_epo
     # What has nothing to train is finished when it is built; one epoch judges it.
     most = phase.epochs if phase.live or any(p.requires_grad for p in learner.head.parameters()) else 1
     while state.epoch < most and not (patience and state.stale >= patience):
-        began = time.perf_counter()
+        began, padding = time.perf_counter(), 0.0
         if learner.moved_before(state):
-            loss, learning_rate = _live_epoch(job, phase, learner, optimizer, state)
+            loss, learning_rate, padding = _live_epoch(job, phase, learner, optimizer, state)
+            trained = time.perf_counter() - began
             held_out = learner.values(job.validation_rows)
         else:
             rows, held_out = job.features()
             loss, learning_rate = _epoch(job, phase, learner, optimizer, rows, state)
+            trained = time.perf_counter() - began
         state.epoch += 1
         value, validation_loss = _judge(job, learner.head, held_out)
         state.history.append({
             "epoch": len(state.history) + 1,
             "phase": phase.name,
+            "live": list(phase.live),
             "loss": loss,
             "validation_loss": validation_loss,
             job.head_type.primary_metric: value,
             "learning_rate": learning_rate,
             "seconds": round(time.perf_counter() - began, 6),
+            "rows_per_second": round(len(job.train.values) / max(trained, 1e-9), 1),
+            "padding": padding,
+            "peak_memory_bytes": peak_memory(),
         })  # fmt: skip
         _keep_best(job, learner, state, value, validation_loss)
         state.head, state.optimizer = learner.copy(), {n: t.clone() for n, t in optimizer.state.items()}
@@ -155,8 +162,8 @@ def _epoch(
         return _steps(job, phase, learner, optimizer, state, batches, batch, Team())
 
 
-def _live_epoch(job: Job, phase: Phase, learner: Learner, optimizer: AdamW, state: State) -> tuple[float, float]:
-    """The same through the backbone, whose live groups learn too."""
+def _live_epoch(job: Job, phase: Phase, learner: Learner, optimizer: AdamW, state: State) -> tuple[float, float, float]:
+    """The same through the backbone, whose live groups learn too; and the share of its work that is padding."""
     body = learner.body
     with seeded(job.recipe.seed, "epoch", state.phase, state.epoch):
         learner.head.train()
@@ -170,7 +177,14 @@ def _live_epoch(job: Job, phase: Phase, learner: Learner, optimizer: AdamW, stat
 
         figures = _steps(job, phase, learner, optimizer, state, batches, batch, job.team)
         job.team.mean_buffers(body.buffers(phase.live))
-        return figures
+        return *figures, _padding(job, body, batches)
+
+
+def _padding(job: Job, body: Body, batches: Sequence[list[int]]) -> float:
+    """Share of the positions in these batches that belong to no row: each row is as long as its batch's longest."""
+    lengths = [[body.rows_length(job.train_rows[place]) for place in batch] for batch in batches]
+    paid = sum(len(batch) * max(batch) for batch in lengths)
+    return round(1 - sum(map(sum, lengths)) / paid, 6) if paid else 0.0
 
 
 def _steps(

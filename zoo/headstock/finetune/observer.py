@@ -23,7 +23,9 @@ class Observer:
         """Training begins, or goes on after `done` epochs."""
 
     def epoch(self, figures: Mapping[str, Any]) -> None:
-        """One epoch ended: `epoch`, `phase`, `loss`, `validation_loss`, `learning_rate`, `seconds` and the metric."""
+        """One epoch ended: `epoch`, `phase`, `live` (its layer groups), `loss`, `validation_loss`, `learning_rate`, the
+        metric, `seconds`, `rows_per_second` of its training part, `padding` (share of the backbone's work that is
+        none) and `peak_memory_bytes`."""
 
     def end(self) -> None:
         """Training ended, well or not."""

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from headstock.catalogue import Catalogue
 
-_IMPOSSIBLE = -30.0
+IMPOSSIBLE = -30.0
 """Raw output of a label that a parent does not know: about 1e-13 as a probability, and finite as metrics need it."""
 
 
@@ -78,7 +78,7 @@ class Parent:
 
         def answer(rows: Any) -> Any:
             raw = rows @ weight + bias
-            return np.concatenate([raw, np.full((*raw.shape[:-1], more), _IMPOSSIBLE, raw.dtype)], axis=-1)
+            return np.concatenate([raw, np.full((*raw.shape[:-1], more), IMPOSSIBLE, raw.dtype)], axis=-1)
 
         return [answer(row) for row in features] if isinstance(features, list) else answer(features)
 

@@ -58,8 +58,8 @@ class Options:
     batch_size: int = 32
     learning_rate: float = 3e-3
     """Of the head."""
-    backbone_rate: float = 1e-4
-    """Of the live layer group nearest to the output."""
+    backbone_rate: float | None = None
+    """Of the live layer group nearest to the output; None: what suits the strategy."""
     schedule: Schedule = "cosine"
     weight_decay: float = 1e-2
     patience: int = 15
@@ -84,7 +84,7 @@ def plan_recipe(
     Raises `NotFound` for an unknown backbone, head type or tap and `InvalidInput` for columns that do not fit.
     """
     version = catalogue.version(backbone)
-    digest = _standing_on(catalogue, version)
+    digest = standing_on(catalogue, version)
     head_type = host.head_type(head)
     identity = BackboneIdentity.from_json(catalogue.artefact(digest).identity)
     require_modality(head_type, _preprocess_kind(catalogue, digest), version.name)
@@ -217,7 +217,7 @@ def choose_split(
     return RandomSplit(kind="random", fraction=options.validation, stratified=stratified, seed=options.seed)
 
 
-def _standing_on(catalogue: Catalogue, version: Version) -> Digest:
+def standing_on(catalogue: Catalogue, version: Version) -> Digest:
     """The backbone itself, or the one that a model stands on: a head may share what another run has tuned."""
     if version.kind == "backbone":
         return version.subject

@@ -130,6 +130,20 @@ class ComputeChoice(_Section):
     """Each takes its part of every batch."""
 
 
+class AdaptationChoice(_Section):
+    """What `headstock adapt` trains for: unlabelled data of another kind, and the methods that are compared."""
+
+    target: DataChoice
+    """The unlabelled data; no label of it is ever read."""
+    methods: tuple[str, ...] = Field(min_length=1)
+    runs: int = Field(ge=1)
+    """Runs of each method; their seeds are the recipe's and those after it."""
+    hidden: int = Field(ge=1)
+    """Width of both hidden layers of the head."""
+    strength: float = Field(ge=0)
+    """Weight of the adaptation loss."""
+
+
 class Recipe(_Section):
     """All that decides a fine-tune; its digest names the run."""
 
@@ -150,6 +164,8 @@ class Recipe(_Section):
     """Left out: the labels alone are learned."""
     compute: ComputeChoice | None = None
     """Left out: one process on the CPU, FP32, nothing compiled."""
+    adaptation: AdaptationChoice | None = None
+    """Left out: the recipe is one of `headstock fine-tune`."""
 
     def to_json(self) -> dict[str, Any]:
         """The object that `digest` is taken of; a section that is left out is no part of it."""

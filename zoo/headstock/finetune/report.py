@@ -46,6 +46,7 @@ def build_report(
         "strategy": recipe.strategy.name,
         "seed": recipe.seed,
         "labels": list(prepared.targets.labels),
+        "truth": prepared.lesson.truth if prepared.lesson else "labels",
         "data": {
             "name": table.name,
             "sha256": recipe.data.sha256,
@@ -123,6 +124,7 @@ def summary(report: Mapping[str, Any]) -> dict[str, Any]:
         "seconds": report["seconds"]["total"],
         "recipe": report["recipe"],
         **({"continued_from": report["continued"]["parent"]} if "continued" in report else {}),
+        **({"truth": report["truth"]} if report["truth"] != "labels" else {}),
         **({"distilled_from": report["distillation"]["teacher"]} if "distillation" in report else {}),
         **({"forgetting": report["forgetting"]} if report.get("forgetting") else {}),
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import Literal
 
@@ -21,6 +21,10 @@ DISCRIMINATIVE = 1 / 2.6
 """Rate of a layer group as a share of the one above it (Howard and Ruder 2018, ULMFiT)."""
 HIGHEST_RATE = 1000.0
 """No learning rate above it: a larger one is a slip of the keyboard."""
+BACKBONE_RATE = 1e-4
+"""Rate of a pretrained backbone's own weights where nobody says one."""
+LORA_RATE = 2e-3
+"""The same of low-rank adapters, which begin at zero and have far to go in a few epochs."""
 _WARM_UP = 0.1
 _LOWEST = 1 / 32
 
@@ -121,8 +125,8 @@ class Pace:
     """Of a phase in which the backbone learns."""
     learning_rate: float = 3e-3
     """Of the head."""
-    backbone_rate: float = 1e-4
-    """Of the live group nearest to the output."""
+    backbone_rate: float | None = None
+    """Of the live group nearest to the output; None: `BACKBONE_RATE`, or `LORA_RATE` for adapters."""
     schedule: Schedule = "cosine"
     l2_sp: float = 0.01
     interpolation: float = 0.5
@@ -142,6 +146,8 @@ def built_in(name: str, pace: Pace, groups: Sequence[str] = ()) -> Strategy:
             f"there is no strategy {name!r}; built in: {', '.join(BUILT_IN)}",
             fix=f"--strategy {close[0] if close else BUILT_IN[0]}",
         )
+    if pace.backbone_rate is None:
+        pace = replace(pace, backbone_rate=LORA_RATE if name == "lora" else BACKBONE_RATE)
     everything = tuple(groups)
     whole = _live("fine-tune", everything, pace) if everything else None
     if name == FEATURE_EXTRACTION or whole is None:
@@ -225,7 +231,7 @@ def _live(
         live=groups,
         epochs=epochs or pace.backbone_epochs,
         learning_rate=pace.learning_rate,
-        backbone_rate=pace.backbone_rate,
+        backbone_rate=BACKBONE_RATE if pace.backbone_rate is None else pace.backbone_rate,
         decay=decay,
         schedule=schedule or pace.schedule,
     )

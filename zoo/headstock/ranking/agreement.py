@@ -9,7 +9,7 @@ import numpy as np
 
 def weighted_tau(scores: Sequence[float], truth: Sequence[float]) -> float:
     """Vigna's weighted Kendall tau: hyperbolic weights make mistakes near the top count more (You et al. 2021)."""
-    from scipy.stats import weightedtau  # type: ignore[import-untyped]
+    from scipy.stats import weightedtau
 
     return float(weightedtau(scores, truth).statistic)
 

@@ -38,10 +38,14 @@ class Form:
     """ONNX file of a head that is no linear map."""
 
     @property
-    def extra_bytes(self) -> int:
-        """Bytes of the files that only this model needs."""
-        files = [self.own.graph] if self.own else [self.adapter.parameters] if self.adapter else []
-        return self.head_bytes + sum(path.stat().st_size for path in files)
+    def own_bytes(self) -> int:
+        """Bytes of arrays that a server stacks for this model alone: head and adapter, as large as their files."""
+        return self.head_bytes + (self.adapter.parameters.stat().st_size if self.adapter else 0)
+
+    @property
+    def session(self) -> Path | None:
+        """The graph that needs a session besides the plain one; of an adapter, all that share its graph share it."""
+        return self.own.graph if self.own else self.adapter.graph if self.adapter else None
 
     def graph(self) -> Graph | None:
         """What runs instead of the plain graph; None for a head on the shared one."""

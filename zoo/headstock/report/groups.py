@@ -86,3 +86,8 @@ def _gap(rates: dict[str, dict[str, Any] | None]) -> dict[str, Any] | None:
         "least": least,
         "flagged": bool(known[most]["low"] > known[least]["high"]),
     }
+
+
+def group_of(cell: Any) -> str:
+    """The group that a cell names; an empty one is a group too."""
+    return "" if cell is None else str(cell)

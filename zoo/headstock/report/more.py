@@ -65,12 +65,19 @@ def with_scratch(
 ) -> dict[str, Any]:
     """The report with a row for the same recipe from random weights, trained as `NAME-scratch` without a time limit.
 
-    The verdict of the version stays what it was when it was published.
+    The verdict of the version stays what it was when it was published. Raises `FailedPrecondition` before anything is
+    trained if there is none, and for a distilled model, whose rows have a teacher's labels.
     """
-    outcome = _train(catalogue, host, _recipe(catalogue, version), table, version.name, "scratch", watcher)
-    transfer = report.get("transfer")
-    if not transfer:
-        raise FailedPrecondition(f"the report of {version} has no verdict that a row could stand beside")
+    transfer, recipe = report.get("transfer"), _recipe(catalogue, version)
+    if not transfer or recipe.teacher is not None:
+        why = (
+            "has no verdict that a row could stand beside" if not transfer else "is about rows with a teacher's labels"
+        )
+        raise FailedPrecondition(
+            f"the report of {version} {why}; nothing was trained",
+            fix=f"headstock fine-tune --strategy scratch --data {table.name} --name {version.name}-scratch",
+        )
+    outcome = _train(catalogue, host, recipe, table, version.name, "scratch", watcher)
     metric = next(m for m in outcome.report["metrics"] if m["name"] == transfer.get("figure", "accuracy"))
     row = {**metric, "name": "from scratch", "target_only": True, "seconds": outcome.report["seconds"]["total"]}
     scores = [score for score in transfer["accuracies"] if score["name"] != "from scratch"]
@@ -138,4 +145,7 @@ def _recipe(catalogue: Catalogue, version: Version) -> Recipe:
     blob = catalogue.artefact(version.subject).files.get("recipe")
     if blob is None:
         raise NotFound(f"{version} has no recipe that could be trained otherwise", fix="headstock list --kind model")
-    return Recipe.from_json(catalogue.store.read_json(blob), f"recipe of {version}")
+    recipe = Recipe.from_json(catalogue.store.read_json(blob), f"recipe of {version}")
+    if recipe.adaptation is not None:
+        raise FailedPrecondition(f"{version} was adapted; nothing that is trained on labels alone stands beside it")
+    return recipe

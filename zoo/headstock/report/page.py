@@ -7,7 +7,8 @@ from html import escape
 from typing import Any
 
 from headstock.records import Version
-from headstock.report.sections import Bar, Section, lines_of, sections
+from headstock.report.section import Bar, Section, lines_of
+from headstock.report.sections import sections
 
 _STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #1a1a1a }

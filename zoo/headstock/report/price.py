@@ -11,8 +11,11 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from headstock.report.forms import Form
+from headstock.report.resident import session_bytes
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from headstock.preprocess import Row
     from headstock.servable import ServableBackbone
 
@@ -32,7 +35,12 @@ class Cost:
     """What one more model adds to a server that holds the backbone already."""
 
     extra_bytes: int
-    """Of the files that a server loads for it alone: head, adapter, backbone graph."""
+    """Resident, of each further model of its kind: head and adapter as stacked arrays, a private copy's session."""
+    first_bytes: int
+    """Resident, of the first of its kind: an adapter's with the session that all adapters of its graph share."""
+    resident: Literal["measured", "file sizes", "arrays"]
+    """How the session was counted: its resident size in a process of its own, the size of its file where a system does
+    not tell that, or not at all as there is none."""
     row_ms: float
     """One row's share of a pass, head included: of a pass of `BATCH` rows where the pass is shared with other models,
     else of one row alone, as rows for a private backbone find no company among those for others."""
@@ -57,12 +65,14 @@ def company(backbone: ServableBackbone, rows: Sequence[Row]) -> list[Row]:
     return ordered[start : start + BATCH]
 
 
-def measure(forms: Mapping[str, Form], rows: Sequence[Row]) -> tuple[dict[str, Cost], float]:
+def measure(forms: Mapping[str, Form], rows: Sequence[Row], cache: Path) -> tuple[dict[str, Cost], float]:
     """Cost of each form, and seconds of one row alone in the plain graph; all forms stand on one backbone.
 
+    `cache` keeps what sessions of the same graphs were measured to take.
     `rows` are preprocessed validation rows, `BATCH` or fewer. The passes of all forms alternate, on one thread; each is
     its CPU time at its fastest, as other work on the machine only ever makes a pass slower.
     """
+    from headstock.adapter.adapted import AdaptedGraph
     from headstock.graph import Graph
 
     first = next(iter(forms.values()))
@@ -74,8 +84,12 @@ def measure(forms: Mapping[str, Form], rows: Sequence[Row]) -> tuple[dict[str, C
         _PLAIN: partial(plain.run, many, [tap]),
         _ALONE: partial(plain.run, one, [tap]),
     }
+    sessions: dict[str, tuple[int, bool]] = {}
     for name, form in forms.items():
-        if (graph := form.graph()) is not None:
+        if (graph := form.graph()) is not None and form.session is not None:
+            feeds = graph.feeds(many) if isinstance(graph, AdaptedGraph) else many
+            size = session_bytes(cache, base.graph, many, form.session, feeds, tap)
+            sessions[name] = (form.session.stat().st_size if size is None else size, size is not None)
             work[name] = partial(graph.run, one if form.own else many, [tap])
         work[f"{name}/head"] = form.head_pass(features)
     found = _fastest(work)
@@ -84,8 +98,19 @@ def measure(forms: Mapping[str, Form], rows: Sequence[Row]) -> tuple[dict[str, C
     for name, form in forms.items():
         passed = found[name] / (1 if form.own else len(rows)) if name in found else shared
         row = passed + found[f"{name}/head"] / len(rows)
-        costs[name] = Cost(form.extra_bytes, round(row * 1e3, 6), round((row - shared) * 1e3, 6))
+        costs[name] = _cost(form, sessions.get(name), row, shared)
     return costs, found[_ALONE]
+
+
+def _cost(form: Form, session: tuple[int, bool] | None, row: float, shared: float) -> Cost:
+    size, measured = session or (0, False)
+    return Cost(
+        extra_bytes=form.own_bytes + (size if form.own else 0),
+        first_bytes=form.own_bytes + size,
+        resident="arrays" if session is None else "measured" if measured else "file sizes",
+        row_ms=round(row * 1e3, 6),
+        extra_row_ms=round((row - shared) * 1e3, 6),
+    )
 
 
 def _fastest(work: Mapping[str, Callable[[], Any]]) -> dict[str, float]:

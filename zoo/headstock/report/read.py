@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from headstock.errors import NotFound
@@ -25,7 +26,18 @@ def read_report(catalogue: Catalogue, reference: str) -> tuple[Version, Mapping[
 
 
 def reproduce_command(version: Version, report: Mapping[str, Any]) -> str:
-    """The command line that makes the same head again from the same data."""
-    from shlex import quote
+    """The command line that makes the same head again from the same data; `FILE` where the report names none."""
+    data = _named(report.get("data"))
+    if (change := report.get("update")) is not None:
+        solver = f" --solver {report['strategy'].rpartition(' ')[2]}" if change["act"] == "refit" else ""
+        return f"headstock update {change['parent']} --{change['act']} {data}{solver}"
+    if "adaptation" in report:
+        target = _named(report.get("target"))
+        return f"headstock adapt --recipe {version} --data {data} --target {target} --name {version.name}-again"
+    replay = (report.get("continued") or {}).get("replay_data")
+    more = f" --replay-data {quote(replay)}" if replay else ""
+    return f"headstock fine-tune --recipe {version} --data {data}{more} --name {version.name}-again"
 
-    return f"headstock fine-tune --recipe {version} --data {quote(report['data']['name'])} --name {version.name}-again"
+
+def _named(data: Mapping[str, Any] | None) -> str:
+    return quote((data or {}).get("name") or "FILE")

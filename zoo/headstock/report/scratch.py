@@ -116,11 +116,13 @@ def pace_of(own: Strategy, name: str) -> Pace:
 
     usual = Pace()
     frozen, live = ([p for p in own.phases if bool(p.live) is moved] for moved in (False, True))
+    # Adapters and weights learn at rates of their own; what suited the one says nothing of the other.
+    same = bool(live) and own.initial == "pretrained" and bool(own.lora_rank) is (name == "lora")
     if name == "scratch":
         return Pace(backbone_epochs=_epochs(own), learning_rate=RATE, backbone_rate=RATE)
     return Pace(
         epochs=frozen[0].epochs if frozen else usual.epochs,
         backbone_epochs=max([p.epochs for p in live], default=usual.backbone_epochs),
         learning_rate=own.phases[0].learning_rate,
-        backbone_rate=live[-1].backbone_rate if live and own.initial == "pretrained" else usual.backbone_rate,
+        backbone_rate=live[-1].backbone_rate if same else usual.backbone_rate,
     )

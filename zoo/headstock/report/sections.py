@@ -3,55 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from headstock.records import Version
+from headstock.report.origin import adaptation, continued, distillation, forgetting, update
 from headstock.report.read import reproduce_command
-
-
-@dataclass(frozen=True, slots=True)
-class Bar:
-    """A figure with its interval, to be drawn."""
-
-    name: str
-    value: float
-    low: float
-    high: float
-
-
-@dataclass(frozen=True, slots=True)
-class Section:
-    """One heading with what stands under it; empty parts are left out."""
-
-    title: str
-    text: Sequence[str] = ()
-    headers: Sequence[str] = ()
-    rows: Sequence[Sequence[str]] = ()
-    bars: Sequence[Bar] = ()
-    command: str = ""
+from headstock.report.section import Section, bar_of, with_interval
+from headstock.report.verdict_sections import over_splits, verdict
 
 
 def sections(version: Version, report: Mapping[str, Any]) -> list[Section]:
     """All sections that this report has figures for, and one that says what it has none of and why."""
     found = [_summary(report)]
     for key, make in (
-        ("transfer", _transfer),
+        ("adaptation", adaptation),
+        ("distillation", distillation),
+        ("continued", continued),
+        ("update", update),
+        ("forgetting", forgetting),
+        ("transfer", verdict),
+        ("over_splits", over_splits),
         ("price", price_section),
-        ("forgetting", _forgetting),
         ("groups", _groups),
         ("calibration", _calibration),
         ("confusion", _confusion),
         ("learning_curve", _curve),
         ("slices", _slices),
     ):
-        if report.get(key):
-            found.append(make(report[key]))
+        if part := report.get(key) or (report.get("transfer") or {}).get(key):
+            found.append(make(part))
     if "seconds" in report:
         found.append(_cost(report))
-    if "data" in report and "recipe" in report:
-        if absent := list(_absent(report)):
-            found.append(Section("Not in this report", absent))
+    # Only what `fine-tune` makes is assessed; an adaptation or an update has its own sections instead.
+    if "depth" in report and (absent := list(_absent(report))):
+        found.append(Section("Not in this report", absent))
+    if "data" in report:
         found.append(Section("Reproduce", command=reproduce_command(version, report)))
     return found
 
@@ -62,7 +48,8 @@ def _absent(report: Mapping[str, Any]) -> Iterator[str]:
         yield "Verdict, price, calibration, groups, curve and slices: the run was told --report none."
         return
     if not report.get("transfer"):
-        why = "; ".join(f"{name}: {why}" for name, why in (report.get("transfer_missing") or {}).items())
+        missing = (report.get("transfer_missing") or {}).items()
+        why = "; ".join(why if name == "verdict" else f"{name}: {why}" for name, why in missing)
         yield f"Verdict: {why or 'nothing to compare this head with'}."
     classes = report.get("task") == "classification"
     compared = bool(report.get("transfer")) and "scratch" in report["transfer"]
@@ -71,10 +58,11 @@ def _absent(report: Mapping[str, Any]) -> Iterator[str]:
     if not report.get("groups"):
         yield "Groups: headstock fine-tune --group-by COLUMN."
     if not report.get("calibration"):
-        yield "Calibration: " + ("fewer than 4 validation rows." if classes else "for heads that choose one class.")
+        few = "fewer than 4 validation rows." if compared else "nothing to compare this head with."
+        yield "Calibration: " + (few if classes else "for heads that choose one class.")
     if not report.get("learning_curve"):
         yield "Learning curve: headstock fine-tune --report full." if compared else "Learning curve: no linear probe."
-    if not report.get("slices"):
+    if not report.get("slices") and compared:
         yield "Slices: the validation rows are all alike in what is sliced by."
 
 
@@ -85,60 +73,29 @@ def _summary(report: Mapping[str, Any]) -> Section:
     facts += [("validation rows", data.get("validation")), ("recipe", report.get("recipe"))]
     metrics = report.get("metrics") or []
     rows = [[name, str(value)] for name, value in facts if value is not None]
-    rows += [[metric["name"], _figure(metric)] for metric in metrics]
-    note = ("Metrics are those of the validation rows, which also chose the best epoch.",) if metrics else ()
+    rows += [[metric["name"], with_interval(metric)] for metric in metrics]
+    note = ["Metrics are those of the validation rows, which also chose the best epoch."] if "epochs" in report else []
+    if (truth := report.get("truth", "labels")) != "labels":
+        note.append(f"No row has a label of its own: every figure is agreement with the {truth}, not accuracy.")
     return Section("Summary", note, ("", ""), rows)
-
-
-def _transfer(transfer: Mapping[str, Any]) -> Section:
-    figure = transfer.get("figure", "accuracy")
-    scores = sorted(transfer["accuracies"], key=lambda score: -score["value"])
-    text = [
-        f"Verdict: {_WORDS[transfer['verdict']]}. The {figure} of the chosen strategy is {_signed(transfer)} against "
-        f"{transfer['against']}, the best of those that learned from the target data alone (95 %, "
-        f"{transfer['method']})."
-    ]
-    if probed := transfer.get("over_probe"):
-        text.append(f"Over a linear probe of the same backbone it is {_signed(probed)}.")
-    if transfer["baseline_rows"] < transfer["training_rows"]:
-        text.append(
-            f"Comparisons were trained on {transfer['baseline_rows']} of {transfer['training_rows']} training rows."
-        )
-    if done := transfer.get("scratch"):
-        text.append(
-            f"From scratch: the same architecture from random weights, {done['epochs']} epochs on {done['rows']} rows "
-            f"at rate {done['rate']:g}, best epoch {done['best_epoch']}."
-        )
-    text += [f"Not measured: {name} ({why})." for name, why in transfer["not_measured"].items()]
-    rows = [[s["name"], _figure(s), "-" if s["seconds"] is None else f"{s['seconds']:.2f}"] for s in scores]
-    # A figure below 0, as R2 can be, has no place on the axis; the table has it.
-    return Section("Transfer", text, ("model", figure, "seconds"), rows, [_bar(s["name"], s) for s in scores])
-
-
-_WORDS = {
-    "positive": "positive, transfer helped",
-    "negative": "negative, transfer hurt; it is not promoted unless forced",
-    "none": "none, the interval of the gain holds zero",
-    "not measured": "not measured",
-}
-
-
-def _signed(found: Mapping[str, Any]) -> str:
-    return f"{found['gain']:+.3f} [{found['low']:+.3f}, {found['high']:+.3f}]"
 
 
 def price_section(price: Mapping[str, Any]) -> Section:
     """What each way to share costs a server that has the backbone already."""
     rows, commands = [], []
     for row in price["rows"]:
-        figure = f"{_figure(row['figure'])} ({row['model']})" if row["figure"] else "not trained"
-        cost = ["not trained"] * 3
+        figure = f"{with_interval(row['figure'])} ({row['model']})" if row["figure"] else "not trained"
+        cost = ["not trained"] * 4
         if row["extra_bytes"] is not None:
-            cost = [f"{row['extra_bytes'] / 1e6:.3f}", f"{row['row_ms']:.3f}", f"{row['extra_row_ms']:+.3f}"]
+            cost = [f"{row[key] / 1e6:.3f}" for key in ("first_bytes", "extra_bytes")]
+            cost += [f"{row['row_ms']:.3f}", f"{row['extra_row_ms']:+.3f}"]
         rows.append([row["kind"], figure, *cost])
         commands += [row["command"]] if row["command"] else []
     text = [
-        f"On top of the backbone's {price['backbone_bytes'] / 1e6:.1f} MB, which is loaded once. CPU time of one row "
+        f"Resident memory on top of the backbone's (a file of {price['backbone_bytes'] / 1e6:.1f} MB), which is loaded "
+        "once: of the first model of a kind, which for LoRA opens the session that all adapters of one shape share, "
+        f"and of each further one. Sessions are {_counted(price['rows'])}; heads and adapters are stacked arrays as "
+        "large as their files. CPU time of one row "
         f"on this machine with one thread: head and adapter in a pass of {price['batch']} rows that other models "
         "share, a private copy alone, as its rows share a pass only with each other."
     ]
@@ -149,19 +106,13 @@ def price_section(price: Mapping[str, Any]) -> Section:
     ]
     if commands:
         text.append("The command trains what is not trained, as versions of their own, and measures all again.")
-    headers = ("served as", price["metric"], "extra MB", "ms per row", "extra ms per row")
+    headers = ("served as", price["metric"], "MB, first", "MB, each further", "ms per row", "extra ms per row")
     return Section("Price of sharing", text, headers, rows, command=commands[0] if commands else "")
 
 
-def _forgetting(found: Mapping[str, Any]) -> Section:
-    rows = [[name.replace("_", " "), _plain(value)] for name, value in found.items()]
-    return Section("Forgetting against the parent", (), ("", ""), rows)
-
-
-def _plain(value: Any) -> str:
-    if isinstance(value, Mapping) and {"value", "low", "high"} <= set(value):
-        return _figure(value)
-    return f"{value:.3f}" if isinstance(value, float) else str(value)
+def _counted(rows: Sequence[Mapping[str, Any]]) -> str:
+    files = any(row["resident"] == "file sizes" for row in rows)
+    return "counted by the size of their files" if files else "measured in a process of their own"
 
 
 def _groups(groups: Mapping[str, Any]) -> Section:
@@ -176,13 +127,13 @@ def _groups(groups: Mapping[str, Any]) -> Section:
                     ("equalised odds difference", "equalised_odds_difference"),
                 )
             ]
-    bars = [_bar(name, rate) for name, rate in groups["of_model"]["accuracy"].items() if rate]
+    bars = [bar_of(name, rate) for name, rate in groups["of_model"]["accuracy"].items() if rate]
     text = ["A gap is flagged where the intervals of its two groups do not overlap."]
     return Section(f"Groups by {groups['column']}", text, ("model", "gap", "size"), rows, bars)
 
 
 def _calibration(found: Mapping[str, Any]) -> Section:
-    rows = [["before", _figure(found["before"])], ["after", _figure(found["after"])]]
+    rows = [["before", with_interval(found["before"])], ["after", with_interval(found["after"])]]
     text = [
         f"Expected calibration error over {found['bins']} bins, before and after temperature scaling "
         f"(temperature {found['temperature']:.2f}); the served model is not scaled."
@@ -204,9 +155,9 @@ def _confusion(found: Mapping[str, Any]) -> Section:
 
 
 def _curve(points: Sequence[Mapping[str, Any]]) -> Section:
-    rows = [[str(point["per_class"] or "-"), str(point["rows"]), _figure(point)] for point in points]
+    rows = [[str(point["per_class"] or "-"), str(point["rows"]), with_interval(point)] for point in points]
     bars = [
-        _bar(f"{point['per_class']} per class" if point["per_class"] else f"{point['rows']} rows", point)
+        bar_of(f"{point['per_class']} per class" if point["per_class"] else f"{point['rows']} rows", point)
         for point in points
     ]
     text = ["Of a linear probe: where it still rises at the end, more rows will help."]
@@ -215,8 +166,8 @@ def _curve(points: Sequence[Mapping[str, Any]]) -> Section:
 
 def _slices(found: Mapping[str, Any]) -> Section:
     names = [f"{part['from']:.3g} to {part['to']:.3g}" for part in found["slices"]]
-    rows = [[name, str(p["rows"]), _figure(p)] for name, p in zip(names, found["slices"], strict=True)]
-    bars = [_bar(name, part) for name, part in zip(names, found["slices"], strict=True)]
+    rows = [[name, str(p["rows"]), with_interval(p)] for name, p in zip(names, found["slices"], strict=True)]
+    bars = [bar_of(name, part) for name, part in zip(names, found["slices"], strict=True)]
     figure = found["slices"][0]["name"]
     return Section(f"Slices by {found['by']}", (), (found["by"], "rows", figure), rows, bars)
 
@@ -230,29 +181,8 @@ def _cost(report: Mapping[str, Any]) -> Section:
     return Section("Cost", (), ("", ""), rows)
 
 
-def _figure(found: Mapping[str, Any]) -> str:
-    return f"{found['value']:.3f} [{found['low']:.3f}, {found['high']:.3f}]"
-
-
 def _gap(found: Mapping[str, Any] | None) -> str:
     if found is None:
         return "not measured"
     flag = ", flagged" if found["flagged"] else ""
     return f"{found['value']:.3f} ({found['most']} over {found['least']}{flag})"
-
-
-def _bar(name: str, found: Mapping[str, Any]) -> Bar:
-    return Bar(name, found["value"], found["low"], found["high"])
-
-
-def lines_of(section: Section) -> Iterator[str]:
-    """The section's table as Markdown."""
-    if section.rows:
-        yield "| " + " | ".join(map(_cell, section.headers)) + " |"
-        yield "|" + " --- |" * len(section.headers)
-        for row in section.rows:
-            yield "| " + " | ".join(map(_cell, row)) + " |"
-
-
-def _cell(text: str) -> str:
-    return " ".join(text.split()).replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")

@@ -76,7 +76,7 @@ def price(
     if "private copy" not in kinds and forms:
         # Trained or not, a copy has the size and the speed of what it would be a copy of.
         forms[_COPY] = replace(next(iter(forms.values())), own=base, adapter=None)
-    costs, alone = measure(forms, rows)
+    costs, alone = measure(forms, rows, catalogue.settings.cache)
     command = f"headstock report {name} --price --data {quote(report['data']['name'])}"
     table = [_row(kind, kinds, figures, costs, command) for kind in KINDS]
     for row in table:
@@ -115,6 +115,8 @@ def _row(
         "model": model,
         "figure": figure,
         "extra_bytes": cost.extra_bytes if cost else None,
+        "first_bytes": cost.first_bytes if cost else None,
+        "resident": cost.resident if cost else None,
         "row_ms": cost.row_ms if cost else None,
         "extra_row_ms": cost.extra_row_ms if cost else None,
         "command": "" if figure else command,

@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from headstock.data.dataset import data_digest
 from headstock.data.roles import input_roles
 from headstock.data.table import Table
 from headstock.digest import Digest
 from headstock.errors import FailedPrecondition, NotFound
+from headstock.finetune.forgetting import compared
 from headstock.finetune.incremental.closed_head import ROLE, ClosedHead
+from headstock.finetune.parent import IMPOSSIBLE
 from headstock.finetune.publish import parameter_bytes
 from headstock.finetune.report import environment
 from headstock.hookspecs import HeadType, LinearForm, Metric, Targets
 from headstock.records import (
     Artefact,
     Edge,
-    Evidence,
     HeadIdentity,
     ModelIdentity,
     Publication,
@@ -32,6 +35,7 @@ from headstock.servable import ServableModel, load_linear
 if TYPE_CHECKING:
     from headstock.catalogue import Catalogue
     from headstock.plugin_host import PluginHost
+    from headstock.sources.fetched import Statement
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +53,8 @@ class Change:
     features: tuple[int, int]
     """Samples that the backbone ran on, and that the cache knew."""
     began: float
+    stated: Statement
+    """What the caller says about the licence of `table`."""
 
 
 def publish_change(
@@ -102,8 +108,8 @@ def publish_change(
                 subject=model.digest,
                 artefacts=artefacts,
                 edges=edges,
-                evidence=_evidence(data) if change.act == "add" else [],
-                details=_details(report, head),
+                evidence=[change.stated.about(data.digest)] if change.act != "erase" else [],
+                details=_details(report, head) | inherited(parent.version),
             )
         )
     return version, report
@@ -126,11 +132,6 @@ def _statistics(catalogue: Catalogue, head: Digest, after: ClosedHead) -> Digest
         "these rows change no weight of the head: a version with the same weights, from other rows, exists already",
         fix="leave out rows that repeat what the model has learned from",
     )
-
-
-def _evidence(data: Artefact) -> list[Evidence]:
-    # Silence about a licence is recorded as silence.
-    return [Evidence(data.digest, "licence", "NOASSERTION", "operator", "update --add")]
 
 
 def _dataset(change: Change) -> Artefact:
@@ -161,7 +162,13 @@ def _report(head_type: HeadType, change: Change, form: LinearForm, data: Artefac
         "input": input_roles(head_type)[0],
         "backbone": {"name": after.about.backbone, "digest": parent.identity.backbone, "tap": parent.head.tap},
         "strategy": f"closed form: {after.about.solver}",
-        "update": {"act": change.act, "rows": change.rows, "parent": str(parent.version), "head": parent.head_digest},
+        "update": {
+            "act": change.act,
+            "rows": change.rows,
+            "parent": str(parent.version),
+            "head": parent.head_digest,
+            "verdict": _inherited_words(parent.version),
+        },
         "penalty": after.about.penalty,
         "seed": after.about.seed,
         "labels": list(after.about.labels),
@@ -173,7 +180,8 @@ def _report(head_type: HeadType, change: Change, form: LinearForm, data: Artefac
         },
         "metrics": [asdict(metric) for metric in metrics],
         "primary_metric": head_type.primary_metric,
-        "forgetting": _forgetting(head_type, change, metrics),
+        "forgetting": _forgetting(head_type, change, form),
+        "transfer": None,
         "majority": None,
         "features": {"computed": change.features[0], "cached": change.features[1]},
         "seconds": {"total": round(time.perf_counter() - change.began, 3)},
@@ -183,26 +191,51 @@ def _report(head_type: HeadType, change: Change, form: LinearForm, data: Artefac
 
 def _metrics(head_type: HeadType, head: ClosedHead, form: LinearForm) -> list[Metric]:
     """Of `form` on the validation rows of `head`."""
-    labels = head.about.labels
-    values = head.validation.targets.astype(np.int64 if labels else np.float32)
-    outputs = head.features @ form.weight + form.bias
-    return list(head_type.metrics(outputs, Targets(values, labels), head.about.seed))
+    outputs, labels = head.features @ form.weight + form.bias, head.about.labels
+    return list(head_type.metrics(outputs, Targets(_truth(head), labels), head.about.seed))
 
 
-def _forgetting(head_type: HeadType, change: Change, after: list[Metric]) -> dict[str, Any]:
-    """The parent's metrics on its own validation rows, and the new head's on what is left of them."""
-    judged = change.before or change.after
-    weight, bias = load_linear(change.parent.parameters) if change.parent.head.form == "linear" else (None, None)
-    if weight is None or bias is None:
-        return {"before": None, "after": [asdict(metric) for metric in after], "lost": None}
-    before = _metrics(head_type, judged, LinearForm(weight, bias))
-    return {
-        "metric": before[0].name,
-        "validation": len(judged.validation.samples),
-        "before": [asdict(metric) for metric in before],
-        "after": [asdict(metric) for metric in after],
-        "lost": before[0].value - after[0].value,
-    }
+def _truth(head: ClosedHead) -> npt.NDArray[Any]:
+    return head.validation.targets.astype(np.int64 if head.about.labels else np.float32)
+
+
+def _forgetting(head_type: HeadType, change: Change, form: LinearForm) -> dict[str, Any]:
+    """Parent and new head on the parent's validation rows, or on what is left of them."""
+    after, parent = change.after, change.parent
+    about = {"parent": str(parent.version), "rows": len(after.validation.samples)}
+    if parent.head.form != "linear":
+        return {**about, "metric": head_type.primary_metric, "before": None, "after": None, "interval": None}
+    weight, bias = load_linear(parent.parameters)
+    old, new = after.features @ weight + bias, after.features @ form.weight + form.bias
+    known: Sequence[str] = parent.head.postprocess.get("labels", ()) if after.about.labels else ()
+    # Classes that are gone may still be what the parent answers.
+    labels = (*after.about.labels, *(label for label in known if label not in after.about.labels))
+    if labels:
+        old, new = _columns(old, known, labels), _columns(new, after.about.labels, labels)
+    return {**about, **compared(head_type, old, new, Targets(_truth(after), labels), after.about.seed)}
+
+
+def _columns(outputs: npt.NDArray[np.float32], own: Sequence[str], labels: Sequence[str]) -> npt.NDArray[np.float32]:
+    """Raw outputs for `own` classes as outputs for `labels`; what is unknown never wins."""
+    found = np.full((len(outputs), len(labels)), IMPOSSIBLE, np.float32)
+    found[:, [labels.index(label) for label in own]] = outputs
+    return found
+
+
+def inherited(parent: Version) -> dict[str, Any]:
+    """What the parent's version says of transfer and adaptation, for the details of one that was made from it.
+
+    An update compares with nothing that learned from the target alone, so it can neither earn a verdict nor lose one.
+    """
+    kept = {key: parent.details[key] for key in ("transfer", "adaptation") if parent.details.get(key)}
+    return {**kept, **({"verdict_of": parent.details.get("verdict_of", str(parent))} if kept else {})}
+
+
+def _inherited_words(parent: Version) -> str:
+    found = inherited(parent)
+    if "transfer" not in found:
+        return f"an update compares with nothing, and {parent} has none to inherit"
+    return f"that of {found['verdict_of']} holds: {found['transfer']['verdict']}"
 
 
 def _details(report: dict[str, Any], head: Artefact) -> dict[str, Any]:

@@ -26,12 +26,17 @@ from headstock.finetune.incremental.solve import Solver
 from headstock.finetune.prepare import prepare
 from headstock.finetune.recipe import Recipe
 from headstock.hookspecs import HeadType
+from headstock.licences import enforcement, gate
+from headstock.licences.decisions import known_expression
+from headstock.licences.enforcement import data_statement
+from headstock.licences.policy import Policy
 from headstock.records import ModelIdentity, Version
 from headstock.servable import ServableBackbone, ServableModel, load_model
 
 if TYPE_CHECKING:
     from headstock.catalogue import Catalogue
     from headstock.plugin_host import PluginHost
+    from headstock.sources.fetched import Statement
 
 PENALTY = 1e-2
 
@@ -53,14 +58,16 @@ class _Asked:
     inputs: RawInputs
 
 
-def add_rows(catalogue: Catalogue, host: PluginHost, version: Version, table: Table) -> Updated:
+def add_rows(catalogue: Catalogue, host: PluginHost, version: Version, table: Table, data_licence: str = "") -> Updated:
     """The next version of the model with the rows of `table` added; labels that are new add classes.
 
     Rows whose input validates the model are left out, as what validates must not train. Raises `FailedPrecondition`
-    if the head is not in closed form, and `InvalidInput` for rows that cannot be used.
+    if the head is not in closed form, `InvalidInput` for rows that cannot be used, and `LicenceRefused` before
+    anything is computed. `data_licence` is what the caller says `table` is under, an SPDX expression.
     """
     began = time.perf_counter()
     asked = _asked(catalogue, host, version, table)
+    stated, notes = check_licences(catalogue, version, table.name, data_licence)
     labels, targets = _targets(table, asked)
     validating = set(asked.head.validation.samples)
     rows = [row for row, sample in enumerate(asked.inputs.samples) if sample not in validating]
@@ -70,13 +77,13 @@ def add_rows(catalogue: Catalogue, host: PluginHost, version: Version, table: Ta
     part = Part(tuple(asked.inputs.samples), targets).only(rows)
     if set(range(len(asked.head.about.labels), len(labels))) - {int(target) for target in part.targets}:
         raise InvalidInput(f"every row of a new class in {table.name!r} validates {version} already")
-    notes = []
     if len(rows) < len(table):
         notes.append(f"{len(table) - len(rows)} rows have an input that validates the model and were left out")
     if added := labels[len(asked.head.about.labels) :]:
         notes.append(f"new classes {list(added)} have no validation rows: the figures do not speak of them")
     head = asked.head.adding(part, _rows(found, rows), labels)
-    change = Change("add", asked.model, asked.head, head, table, len(rows), (found.computed, found.cached), began)
+    computed = (found.computed, found.cached)
+    change = Change("add", asked.model, asked.head, head, table, len(rows), computed, began, stated)
     return _done(catalogue, host, asked.head_type, change, notes)
 
 
@@ -104,7 +111,9 @@ def erase_rows(catalogue: Catalogue, host: PluginHost, version: Version, table: 
     if lost := sorted(set(head.about.labels) - set(shrunk.about.labels)):
         notes.append(f"classes {lost} lost their last row and are gone")
     erased = len(rows) + len(held)
-    change = Change("erase", asked.model, head, shrunk, table, erased, (found.computed, found.cached), began)
+    # Nothing is learned from these rows, and no licence may stand in the way of taking them out.
+    stated, computed = data_statement("", ""), (found.computed, found.cached)
+    change = Change("erase", asked.model, head, shrunk, table, erased, computed, began, stated)
     return _done(catalogue, host, asked.head_type, change, notes)
 
 
@@ -115,10 +124,12 @@ def refit(
     table: Table,
     solver: Solver | None = None,
     penalty: float = PENALTY,
+    data_licence: str = "",
 ) -> Updated:
     """The next version of a trained model with its head in closed form, from the data of its recipe and its split.
 
-    `solver` defaults to `lda` for classes and `ridge` for numbers. Raises `Unsupported` for other kinds of head.
+    `solver` defaults to `lda` for classes and `ridge` for numbers. Raises `Unsupported` for other kinds of head, and
+    `LicenceRefused` as `add_rows` does.
     """
     began = time.perf_counter()
     model = load_model(catalogue, version)
@@ -128,6 +139,11 @@ def refit(
             f"{version} has no recipe to refit by", fix="headstock fine-tune, then headstock update --refit"
         )
     recipe = Recipe.from_json(catalogue.store.read_json(blob), f"recipe of {version}")
+    if recipe.adaptation is not None:
+        raise Unsupported(
+            f"{version} was adapted to data without labels, which no closed form learns from",
+            fix=f"headstock adapt --recipe {version} --data FILE --target FILE --name {version.name}",
+        )
     if recipe.backbone.digest != model.identity.backbone:
         raise Unsupported(
             f"{version} stands on a backbone of its own, which its recipe does not name",
@@ -135,7 +151,7 @@ def refit(
         )
     head_type = host.head_type(recipe.head.type)
     chosen = _solver(head_type, solver)
-    notes: list[str] = []
+    stated, notes = check_licences(catalogue, version, table.name, data_licence)
     ready = prepare(catalogue, host, recipe, table, version.name, notes.append)
     found = _features(catalogue, ready.backbone, recipe.head.tap, ready.dataset.inputs)
     everything = Part(ready.dataset.samples, ready.targets.values.astype(np.float64))
@@ -152,8 +168,23 @@ def refit(
     )
     train, held = ready.split.train, ready.split.validation
     head = ClosedHead.fit(about, everything.only(train), _rows(found, train), everything.only(held), _rows(found, held))
-    change = Change("refit", model, None, head, table, len(train), (found.computed, found.cached), began)
+    computed = (found.computed, found.cached)
+    change = Change("refit", model, None, head, table, len(train), computed, began, stated)
     return _done(catalogue, host, head_type, change, notes)
+
+
+def check_licences(catalogue: Catalogue, version: Version, data: str, said: str) -> tuple[Statement, list[str]]:
+    """What is said about the rows, and warnings about the model that they would make of `version`.
+
+    Raises `LicenceRefused` if the policy refuses that model, or the one that it is made from.
+    """
+    policy, licence = Policy.load(catalogue.settings), known_expression(said, "--data-licence") if said else ""
+    found = gate.verdict(catalogue, version.subject, policy=policy)
+    warnings = enforcement.check(found, policy, f"updating {str(version)!r}", str(version), version.name)
+    identity = ModelIdentity.from_json(catalogue.artefact(version.subject).identity)
+    standing = str(version.details.get("backbone", version.name))
+    warnings += enforcement.check_fine_tune(catalogue, identity.backbone, standing, version.name, data, licence)
+    return data_statement(licence, said), [f"warning: {one}" for one in dict.fromkeys(warnings)]
 
 
 def _done(catalogue: Catalogue, host: PluginHost, head_type: HeadType, change: Change, notes: Sequence[str]) -> Updated:

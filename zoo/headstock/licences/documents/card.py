@@ -13,6 +13,7 @@ from headstock.licences.documents.hub import licence_fields
 from headstock.licences.facts import Facts, repository_of
 from headstock.licences.settled import settle
 from headstock.records import Version
+from headstock.report.read import reproduce_command
 
 _PIPELINES = {
     "text-classification": "text-classification",
@@ -176,8 +177,7 @@ def _reproduce(subject: Subject) -> Iterator[str]:
     version = subject.version
     yield "```"
     if version.kind == "model":
-        yield f"headstock show {version} --recipe > recipe.toml"
-        yield f"headstock fine-tune --recipe recipe.toml --name {version.name}"
+        yield reproduce_command(version, subject.report)
     else:
         source, commit = version.details.get("source", version.name), version.details.get("commit")
         yield f"headstock pull {source}" + (f"@{commit}" if commit and "@" not in str(source) else "")
