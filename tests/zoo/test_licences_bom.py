@@ -82,7 +82,7 @@ def test_the_bom_covers_the_lineage_with_data_metrics_and_what_nobody_stated(cat
     assert dataset["ref"] in {c["bom-ref"] for c in components(document) if c["type"] == "data"}
     (metric,) = model["modelCard"]["quantitativeAnalysis"]["performanceMetrics"]
     assert metric["confidenceInterval"] == {"lowerBound": "0.8", "upperBound": "0.95"}
-    assert {"name": "headstock:known-limitations", "value": "NOASSERTION"} in model["properties"]
+    assert {"name": "headstock:g7:models.producer", "value": "NOASSERTION"} in model["properties"]
     refs = [d["ref"] for d in document["dependencies"]]
     assert sorted(refs) == sorted(c["bom-ref"] for c in components(document))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -356,6 +357,23 @@ def test_a_child_that_began_with_another_s_weights_cannot_shed_their_terms(relat
     assert "relicensed" in {finding.kind for finding in ask(lineage, "washed").findings}
 
 
+def test_a_variant_that_was_converted_here_has_the_terms_of_what_it_is_a_variant_of() -> None:
+    lineage = Lineage()
+    lineage.backbone("plain", tag="apache-2.0")
+    lineage.backbone("half")
+    lineage.edge("half", "converted_from", "plain")
+    made = Evidence(lineage["half"], MADE_HERE, "true", "operator", "headstock variant fp16")
+
+    def value() -> str:
+        facts = lineage.facts()
+        facts = replace(facts, statements={**facts.statements, lineage["half"]: (made,)})
+        return judge(facts, lineage["half"], COMMERCIAL, POLICY).value
+
+    assert value() == "allow"
+    lineage.conclude("plain", "CC-BY-NC-4.0")
+    assert value() == "deny"
+
+
 def test_a_claim_to_be_made_here_frees_nothing_that_came_from_a_source() -> None:
     lineage = Lineage()
     lineage.backbone("pulled")
@@ -363,8 +381,6 @@ def test_a_claim_to_be_made_here_frees_nothing_that_came_from_a_source() -> None
     lineage.edge("pulled", "converted_from", "repository")
     facts = lineage.facts()
     claimed = Evidence(lineage["pulled"], MADE_HERE, "true", "fine-tune", "fine-tune")
-    facts = type(facts)(
-        facts.kinds, facts.identities, facts.edges, {lineage["pulled"]: (claimed,)}, facts.conclusions, facts.files
-    )
+    facts = replace(facts, statements={lineage["pulled"]: (claimed,)})
 
     assert judge(facts, lineage["pulled"], COMMERCIAL, POLICY).value == "unknown"

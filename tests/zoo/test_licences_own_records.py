@@ -341,3 +341,30 @@ def test_a_model_licence_and_a_use_policy_come_along(tiny_checkpoint: Path, tmp_
     said = [s for s in fetched.statements if s.source == "licence-file"]
     assert {s.locator for s in said} == {"path:checkpoint/LICENSE", "path:checkpoint/LICENSE_MODEL"}
     assert "ACME MODEL LICENCE: be kind." in {s.raw for s in said}
+
+
+# ---------------------------------------------------------------------------------------------- tokenizers
+@pytest.mark.parametrize(
+    "written, named",
+    [
+        ('{"name_or_path": "acme/words"}', "hf:acme/words"),
+        ('{"name_or_path": "bert-base-uncased"}', ""),
+        ('{"name_or_path": "/home/ada/words"}', ""),
+        ('{"name_or_path": 3}', ""),
+    ],
+)
+def test_a_tokenizer_from_another_repository_is_lineage(
+    tiny_catalogue: Catalogue, tiny_checkpoint: Path, tmp_path: Path, written: str, named: str
+) -> None:
+    """Nobody licensed that repository, so the verdict cannot say yes any more."""
+    import shutil
+
+    folder = Path(shutil.copytree(tiny_checkpoint, tmp_path / "checkpoint"))
+    (folder / "tokenizer_config.json").write_text(written)
+
+    version = pull(tiny_catalogue, open_host(), f"path:{folder}", "words")
+
+    edges = [e for e in tiny_catalogue.edges(child=version.subject) if e.relation == "uses_tokenizer_of"]
+    assert [e.note for e in edges] == ([named] if named else [])
+    steps = str(verdict(tiny_catalogue, version.subject, COMMERCIAL).proof["of"])
+    assert ("uses_tokenizer_of" in steps) is bool(named)

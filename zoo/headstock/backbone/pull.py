@@ -159,17 +159,21 @@ def _publication(
     origin = artefact_of(
         "source", {"kind": "source", "spec": fetched.label, "commit": fetched.commit, "files": dict(fetched.digests)}
     )
-    parents = [_parent(spec) for spec in sorted({s.value for s in fetched.statements if s.field == "parent"})]
+    named = {field: {s.value for s in fetched.statements if s.field == field} for field in ("parent", "tokenizer")}
+    parents = [_parent(spec) for spec in sorted(named["parent"])]
+    # A parent's terms reach the weights, and its tokenizer with them.
+    tokenizers = [_parent(spec) for spec in sorted(named["tokenizer"] - named["parent"])]
     edges = [
         Edge(backbone.digest, "converted_from", origin.digest, fetched.label),
         Edge(backbone.digest, "built_by_plugin", plugin.digest, f"{manifest.distribution} {manifest.version}"),
         *(Edge(backbone.digest, "finetuned_from", p.digest, str(p.identity["spec"])) for p in parents),
+        *(Edge(backbone.digest, "uses_tokenizer_of", t.digest, str(t.identity["spec"])) for t in tokenizers),
     ]
     return Publication(
         name=name,
         kind="backbone",
         subject=backbone.digest,
-        artefacts=[backbone, plugin, origin, *parents],
+        artefacts=[backbone, plugin, origin, *parents, *tokenizers],
         edges=edges,
         evidence=[statement.about(backbone.digest) for statement in fetched.statements],
         certificates=[prepared.certificate, *prepared.elsewhere],

@@ -43,15 +43,17 @@ def why(ctx: click.Context, /, reference: str, name_as: str | None, format_: str
     from headstock.catalogue import Catalogue
     from headstock.licences.composition import judge
     from headstock.licences.gate import read_facts
+    from headstock.licences.kept import keep
     from headstock.licences.naming import check_published_name
     from headstock.licences.subjects import find
 
     with Catalogue.open(create=False) as catalogue:
-        facts = read_facts(catalogue)
+        settings, facts = catalogue.settings, read_facts(catalogue)
         subject = find(catalogue, facts, reference)
-        policy = policy_of(catalogue.settings, use)
+        policy = policy_of(settings, use)
     context = context_of(policy, use)
     verdict = judge(facts, subject, context, policy)
+    keep(settings, verdict)
     if name_as is not None:
         check_published_name(name_as, verdict.duties)
     if format_ == "json":
@@ -88,6 +90,32 @@ def _page(reference: str, context: str, verdict: Verdict) -> str:
         lines += ["", "Findings"] + [f"  {f.kind}: {f.message}" for f in verdict.findings]
     lines += ["", f"proof {verdict.proof_id}"]
     return "\n".join(visible(line) for line in lines)
+
+
+@command.command("replay")
+@click.argument("proof_id", metavar="PROOF_ID")
+@format_option
+def replay(proof_id: str, format_: str) -> None:
+    """Compute a kept proof again from its leaves, with the licence records of today.
+
+    Kept are the proofs that 'licence why' printed, and those of fine-tunes and promotions that were warned of or
+    refused. Fails if the file was changed, a step does not follow, or a record has changed since.
+    """
+    from headstock.licences.kept import kept
+    from headstock.licences.proof import replay as compute
+    from headstock.licences.tree import tree
+    from headstock.settings import Settings
+
+    _library()
+    proof = kept(Settings.from_environment(), proof_id)
+    value = compute(proof)
+    if format_ == "json":
+        click.echo(json.dumps(proof, indent=2, ensure_ascii=False))
+    elif format_ == "quiet":
+        click.echo(value)
+    else:
+        lines = [f"{value}: every step follows from its parts", "", *tree(proof).splitlines()]
+        click.echo("\n".join(visible(line) for line in lines))
 
 
 @command.command("conclude")

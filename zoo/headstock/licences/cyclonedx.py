@@ -22,9 +22,6 @@ _TYPES = {"dataset": "data", "plugin": "library"}
 _NOT_IN_SCHEMA = {"OpenMDW-1.0"}
 """SPDX ids that are newer than the list in the CycloneDX schemas."""
 
-_STATED_BY_NOBODY = ("supplier", "intended-use", "known-limitations", "training-compute", "data-provenance")
-"""Minimum elements that the catalogue has no source for: present, and said to be unknown."""
-
 
 def bom(facts: Facts, version: Version, spec: Spec = "1.6") -> dict[str, Any]:
     """The document as JSON values; valid under the strict schema of `spec`."""
@@ -97,9 +94,6 @@ def _properties(facts: Facts, digest: str) -> Iterator[tuple[str, str]]:
         yield relation, parent
     for statement in facts.own_statements(digest):
         yield "licence-evidence", f"{statement.source} at {statement.locator}: {statement.value}"
-    if facts.kinds[digest] in ("backbone", "model", "dataset"):
-        for element in _STATED_BY_NOBODY:
-            yield element, NOASSERTION
 
 
 def _card(facts: Facts, digest: str, identity: Mapping[str, Any], version: Version | None) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from headstock.licences.aliases import NOASSERTION
 from headstock.licences.composition import Verdict, judge
 from headstock.licences.facts import MADE_HERE, Facts
 from headstock.licences.gate import read_facts, verdict
+from headstock.licences.kept import keep
 from headstock.licences.naming import check_published_name
 from headstock.licences.policy import Policy
 from headstock.records import PRODUCTION, Evidence
@@ -76,6 +77,7 @@ def check_fine_tune(
     origins = list(_origins(known, teacher, parent))
     facts, planned = _plan(known, backbone, data, data_licence, changes_backbone, origins)
     found = judge(facts, planned, policy.context, policy)
+    _keep_unless_allowed(catalogue, found)
     return check(found, policy, f"fine-tuning {name!r} on {backbone_name!r}", backbone_name, name)
 
 
@@ -89,8 +91,15 @@ def promote(
     """
     policy = Policy.load(catalogue.settings)
     found = verdict(catalogue, version.subject, policy=policy)
+    _keep_unless_allowed(catalogue, found)
     warnings = check(found, policy, f"promoting {str(version)!r}", str(version), version.name)
     return catalogue.promote(version.name, version.number, alias, reason=reason), warnings
+
+
+def _keep_unless_allowed(catalogue: Catalogue, found: Verdict) -> None:
+    """The message about it names its proof: whoever reads that later can ask `licence replay`."""
+    if found.action != "allow":
+        keep(catalogue.settings, found)
 
 
 def data_statement(licence: str, said: str) -> Statement:

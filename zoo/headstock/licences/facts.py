@@ -138,9 +138,11 @@ class Facts:
     def made_here(self, digest: str) -> bool:
         """True for what was made on this installation: its terms are those of what it was made from.
 
-        What came from a source is never taken for our own, whatever else is said about it.
+        What came from a source is never taken for our own, whatever else is said about it; what was converted from
+        another artefact of the catalogue (a variant at half precision) can be.
         """
-        if any(relation == "converted_from" for relation, _ in self.edges.get(digest, ())):
+        steps = self.edges.get(digest, ())
+        if any(relation == "converted_from" and self.kinds.get(parent) == "source" for relation, parent in steps):
             return False
         return self.said_made_here(digest)
 

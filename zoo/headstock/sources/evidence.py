@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -97,7 +98,21 @@ def folder_statements(root: Path, config: Mapping[str, Any], label: str, itself:
         statements += card_statements(root / "README.md", f"{label}/README.md")
     for path in sorted(p for p in root.iterdir() if is_licence_text(p.name) and p.is_file()):
         statements += licence_file_statements(path, f"{label}/{path.name}")
+    if (root / "tokenizer_config.json").is_file():
+        statements += tokenizer_statements(root / "tokenizer_config.json", itself, f"{label}/tokenizer_config.json")
     return statements + config_statements(config, itself, f"{label}/config.json")
+
+
+def tokenizer_statements(path: Path, itself: str, locator: str) -> list[Statement]:
+    """The repository that a tokenizer was taken from, where its configuration names another than the source itself."""
+    try:
+        config = json.loads(_read(path))
+    except ValueError:
+        return []
+    name = config.get("name_or_path") if isinstance(config, dict) else None
+    if not isinstance(name, str) or not _REPOSITORY.fullmatch(name) or name == itself:
+        return []
+    return [Statement("tokenizer", f"hf:{name}", "config", locator, f"name_or_path: {name}")]
 
 
 def front_matter(text: str, keys: Sequence[str]) -> dict[str, Any]:
