@@ -1,14 +1,15 @@
-"""The hooks of the text plugin: which families and head types it has."""
+"""The hooks of the text plugin: which families, head types and objectives it has."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from headstock.hookspecs import BackboneFamily, HeadType, hookimpl
+from headstock.hookspecs import BackboneFamily, HeadType, Objective, hookimpl
 from headstock_text.bert import BertFamily
 from headstock_text.distilbert import DistilBertFamily
 from headstock_text.gpt import GptFamily
 from headstock_text.heads import HEADS
+from headstock_text.objectives import OBJECTIVES
 from headstock_text.roberta import RobertaFamily
 
 
@@ -22,3 +23,9 @@ def backbone_families() -> Sequence[BackboneFamily]:
 def head_types() -> Sequence[HeadType]:
     """Head types of this plugin."""
     return HEADS
+
+
+@hookimpl
+def objectives() -> Sequence[Objective]:
+    """Objectives of this plugin."""
+    return OBJECTIVES

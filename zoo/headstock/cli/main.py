@@ -18,6 +18,7 @@ BUILT_IN: dict[str, tuple[str, str]] = {
     "variant": ("headstock.cli.variant", "Make a backbone smaller or faster at another precision."),
     "fine-tune": ("headstock.cli.fine_tune", "Grow a model on a backbone."),
     "distil": ("headstock.cli.distil", "Teach a model to a smaller backbone."),
+    "continue": ("headstock.cli.continue_backbone", "Let a backbone learn from unlabelled data."),
     "adapt": ("headstock.cli.adapt", "Adapt a head to unlabelled data."),
     "recipe": ("headstock.cli.recipe", "Write, check and compare recipes."),
     "rank": ("headstock.cli.rank", "Order backbones for a data set, before training."),

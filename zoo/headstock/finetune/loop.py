@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 
@@ -22,6 +23,16 @@ from headstock.finetune.values import Values, pick
 from headstock.hookspecs import Batch, HeadType, Targets
 
 Loss = Callable[[torch.nn.Module, Batch, Sequence[int]], torch.Tensor]
+
+
+class Exercise(Protocol):
+    """What is learned without labels: other views of the rows every epoch, so no features can be kept."""
+
+    def batch(self, learner: Learner, numbers: Sequence[int]) -> Batch:
+        """A view of the rows of these numbers, with features that the body computes now."""
+
+    def judge(self, learner: Learner) -> tuple[float, float]:
+        """Figure and loss on the validation rows, always of the same views."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +52,8 @@ class Job:
     validation_rows: Sequence[int] = ()
     loss: Loss | None = None
     """Instead of the head type's own in training: of the head, a batch and its rows' places in the training rows."""
+    exercise: Exercise | None = None
+    """Makes the batches and judges, where there are no labels; the best epoch is then that of the smallest loss."""
 
     def loss_of(self, head: torch.nn.Module, batch: Batch, places: Sequence[int]) -> torch.Tensor:
         """What a training step makes smaller."""
@@ -115,14 +128,17 @@ def _run_phase(job: Job, phase: Phase, learner: Learner, state: State, after_epo
     most = phase.epochs if phase.live or any(p.requires_grad for p in learner.head.parameters()) else 1
     while state.epoch < most and not (patience and state.stale >= patience):
         began = time.perf_counter()
-        if learner.moved_before(state):
+        if job.exercise is not None:
             loss, learning_rate = _live_epoch(job, phase, learner, optimizer, state)
-            held_out = learner.values(job.validation_rows)
+            value, validation_loss = job.exercise.judge(learner)
+        elif learner.moved_before(state):
+            loss, learning_rate = _live_epoch(job, phase, learner, optimizer, state)
+            value, validation_loss = _judge(job, learner.head, learner.values(job.validation_rows))
         else:
             rows, held_out = job.features()
             loss, learning_rate = _epoch(job, phase, learner, optimizer, rows, state)
+            value, validation_loss = _judge(job, learner.head, held_out)
         state.epoch += 1
-        value, validation_loss = _judge(job, learner.head, held_out)
         state.history.append({
             "epoch": len(state.history) + 1,
             "phase": phase.name,
@@ -132,7 +148,7 @@ def _run_phase(job: Job, phase: Phase, learner: Learner, state: State, after_epo
             "learning_rate": learning_rate,
             "seconds": round(time.perf_counter() - began, 6),
         })  # fmt: skip
-        _keep_best(job, learner, state, value, validation_loss)
+        _keep_best(job, learner, state, value if job.exercise is None else -validation_loss, validation_loss)
         state.head, state.optimizer = learner.copy(), {n: t.clone() for n, t in optimizer.state.items()}
         after_epoch(state)
 
@@ -163,7 +179,10 @@ def _live_epoch(job: Job, phase: Phase, learner: Learner, optimizer: AdamW, stat
         batches = [batches[i] for i in torch.randperm(len(batches)).tolist()]
 
         def batch(picked: list[int]) -> Batch:
-            return learner.batch([job.train_rows[i] for i in picked], job.train.only(picked))
+            numbers = [job.train_rows[i] for i in picked]
+            if job.exercise is not None:
+                return job.exercise.batch(learner, numbers)
+            return learner.batch(numbers, job.train.only(picked))
 
         return _steps(job, phase, learner, optimizer, state, batches, batch)
 

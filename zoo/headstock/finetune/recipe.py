@@ -118,6 +118,15 @@ class TeacherChoice(_Section):
     """Weight of the teacher's answers in the loss; the labels have the rest."""
 
 
+class ObjectiveChoice(_Section):
+    """What a backbone goes on learning from rows without labels."""
+
+    name: str
+    """E.g. `mlm`; it stands in `head.type` too, as its head is what is trained beside the backbone."""
+    options: dict[str, Scalar]
+    """All options of the objective."""
+
+
 class Recipe(_Section):
     """All that decides a fine-tune; its digest names the run."""
 
@@ -136,6 +145,8 @@ class Recipe(_Section):
     """Left out: the head begins anew."""
     teacher: TeacherChoice | None = None
     """Left out: the labels alone are learned."""
+    objective: ObjectiveChoice | None = None
+    """Left out: the head is what is wanted. With it the head is thrown away, and the backbone is what comes of it."""
 
     def to_json(self) -> dict[str, Any]:
         """The object that `digest` is taken of; a section that is left out is no part of it."""
@@ -191,6 +202,7 @@ _SECTIONS: dict[str, tuple[type[BaseModel], ...]] = {
     "parent": (ParentChoice,),
     "replay": (ReplayChoice,),
     "teacher": (TeacherChoice,),
+    "objective": (ObjectiveChoice,),
 }
 
 

@@ -82,7 +82,7 @@ def train_head(
         extracted = time.perf_counter() - began
         body = _body(prepared, restored)
         head = _build_head(prepared, train)
-        state = _read_state(run, head, watcher.say)
+        state = read_state(run, head, watcher.say)
         resumed = len(state.history)
         if resumed:
             most = recipe.strategy.epochs
@@ -223,7 +223,8 @@ def _build_head(prepared: Prepared, train: Values) -> torch.nn.Module:
     return head
 
 
-def _read_state(run: RunFolder, head: torch.nn.Module, say: Callable[[str], None]) -> State:
+def read_state(run: RunFolder, head: torch.nn.Module, say: Callable[[str], None]) -> State:
+    """Where an interrupted run stands, or the beginning; `say` hears of a checkpoint that cannot be used."""
     data = run.read_checkpoint()
     if data is None:
         return State()

@@ -34,6 +34,11 @@ class Section:
 
 def sections(version: Version, report: Mapping[str, Any]) -> list[Section]:
     """All sections that this report has figures for, and one that says what it has none of and why."""
+    # That module stands on the parts of this one.
+    from headstock.report.unlabelled import is_unlabelled, unlabelled_sections
+
+    if is_unlabelled(report):
+        return unlabelled_sections(version, report)
     found = [_summary(report)]
     for key, make in (
         ("transfer", _transfer),
@@ -85,7 +90,7 @@ def _summary(report: Mapping[str, Any]) -> Section:
     facts += [("validation rows", data.get("validation")), ("recipe", report.get("recipe"))]
     metrics = report.get("metrics") or []
     rows = [[name, str(value)] for name, value in facts if value is not None]
-    rows += [[metric["name"], _figure(metric)] for metric in metrics]
+    rows += [[metric["name"], figure_text(metric)] for metric in metrics]
     note = ("Metrics are those of the validation rows, which also chose the best epoch.",) if metrics else ()
     return Section("Summary", note, ("", ""), rows)
 
@@ -110,7 +115,7 @@ def _transfer(transfer: Mapping[str, Any]) -> Section:
             f"at rate {done['rate']:g}, best epoch {done['best_epoch']}."
         )
     text += [f"Not measured: {name} ({why})." for name, why in transfer["not_measured"].items()]
-    rows = [[s["name"], _figure(s), "-" if s["seconds"] is None else f"{s['seconds']:.2f}"] for s in scores]
+    rows = [[s["name"], figure_text(s), "-" if s["seconds"] is None else f"{s['seconds']:.2f}"] for s in scores]
     # A figure below 0, as R2 can be, has no place on the axis; the table has it.
     return Section("Transfer", text, ("model", figure, "seconds"), rows, [_bar(s["name"], s) for s in scores])
 
@@ -131,7 +136,7 @@ def price_section(price: Mapping[str, Any]) -> Section:
     """What each way to share costs a server that has the backbone already."""
     rows, commands = [], []
     for row in price["rows"]:
-        figure = f"{_figure(row['figure'])} ({row['model']})" if row["figure"] else "not trained"
+        figure = f"{figure_text(row['figure'])} ({row['model']})" if row["figure"] else "not trained"
         cost = ["not trained"] * 3
         if row["extra_bytes"] is not None:
             cost = [f"{row['extra_bytes'] / 1e6:.3f}", f"{row['row_ms']:.3f}", f"{row['extra_row_ms']:+.3f}"]
@@ -160,7 +165,7 @@ def _forgetting(found: Mapping[str, Any]) -> Section:
 
 def _plain(value: Any) -> str:
     if isinstance(value, Mapping) and {"value", "low", "high"} <= set(value):
-        return _figure(value)
+        return figure_text(value)
     return f"{value:.3f}" if isinstance(value, float) else str(value)
 
 
@@ -182,7 +187,7 @@ def _groups(groups: Mapping[str, Any]) -> Section:
 
 
 def _calibration(found: Mapping[str, Any]) -> Section:
-    rows = [["before", _figure(found["before"])], ["after", _figure(found["after"])]]
+    rows = [["before", figure_text(found["before"])], ["after", figure_text(found["after"])]]
     text = [
         f"Expected calibration error over {found['bins']} bins, before and after temperature scaling "
         f"(temperature {found['temperature']:.2f}); the served model is not scaled."
@@ -204,7 +209,7 @@ def _confusion(found: Mapping[str, Any]) -> Section:
 
 
 def _curve(points: Sequence[Mapping[str, Any]]) -> Section:
-    rows = [[str(point["per_class"] or "-"), str(point["rows"]), _figure(point)] for point in points]
+    rows = [[str(point["per_class"] or "-"), str(point["rows"]), figure_text(point)] for point in points]
     bars = [
         _bar(f"{point['per_class']} per class" if point["per_class"] else f"{point['rows']} rows", point)
         for point in points
@@ -215,7 +220,7 @@ def _curve(points: Sequence[Mapping[str, Any]]) -> Section:
 
 def _slices(found: Mapping[str, Any]) -> Section:
     names = [f"{part['from']:.3g} to {part['to']:.3g}" for part in found["slices"]]
-    rows = [[name, str(p["rows"]), _figure(p)] for name, p in zip(names, found["slices"], strict=True)]
+    rows = [[name, str(p["rows"]), figure_text(p)] for name, p in zip(names, found["slices"], strict=True)]
     bars = [_bar(name, part) for name, part in zip(names, found["slices"], strict=True)]
     figure = found["slices"][0]["name"]
     return Section(f"Slices by {found['by']}", (), (found["by"], "rows", figure), rows, bars)
@@ -230,7 +235,8 @@ def _cost(report: Mapping[str, Any]) -> Section:
     return Section("Cost", (), ("", ""), rows)
 
 
-def _figure(found: Mapping[str, Any]) -> str:
+def figure_text(found: Mapping[str, Any]) -> str:
+    """A figure with its interval."""
     return f"{found['value']:.3f} [{found['low']:.3f}, {found['high']:.3f}]"
 
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from headstock.servable import ServableBackbone
 
 # Documents speak of what was pulled and stay with it.
-_LEFT = ("graph", "certificate", "licence", "card")
+_LEFT = ("graph", "certificate", "licence", "card", "recipe", "report")
 
 
 @dataclass(frozen=True, slots=True)
