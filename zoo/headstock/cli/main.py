@@ -20,6 +20,7 @@ BUILT_IN: dict[str, tuple[str, str]] = {
     "distil": ("headstock.cli.distil", "Teach a model to a smaller backbone."),
     "continue": ("headstock.cli.continue_backbone", "Let a backbone learn from unlabelled data."),
     "adapt": ("headstock.cli.adapt", "Adapt a head to unlabelled data."),
+    "cluster": ("headstock.cli.cluster", "Group rows that belong together."),
     "recipe": ("headstock.cli.recipe", "Write, check and compare recipes."),
     "rank": ("headstock.cli.rank", "Order backbones for a data set, before training."),
     "update": ("headstock.cli.update", "Add or erase rows of a model, exactly."),

@@ -40,7 +40,7 @@ def augmented(pixels: Pixels, options: ImageOptions, how: Augmentation, random: 
     mean = np.array(options.mean, np.float32)[:, None, None]
     std = np.array(options.std, np.float32)[:, None, None]
     # Light is a matter of what the camera saw, so the normalisation is undone first.
-    seen = _cropped(pixels * std + mean, how.crop, random)
+    seen: npt.NDArray[np.floating] = _cropped(pixels * std + mean, how.crop, random)
     if random.random() < how.flip:
         seen = seen[:, :, ::-1]
     bright, contrast = 1 + how.light * random.uniform(-1, 1, 2)

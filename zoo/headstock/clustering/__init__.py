@@ -1,0 +1,5 @@
+"""Clustering of embeddings: rows without labels and a backbone in; a model that tells a row's cluster out."""
+
+from headstock.clustering.cluster import Clustered, Grouping, cluster
+
+__all__ = ["Clustered", "Grouping", "cluster"]
