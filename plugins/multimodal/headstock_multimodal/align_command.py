@@ -12,6 +12,7 @@ from headstock.errors import InvalidInput
 from headstock.names import Reference, check_name
 
 if TYPE_CHECKING:
+    from headstock.finetune.observer import Observer
     from headstock_multimodal.align import Aligned
 
 
@@ -65,7 +66,6 @@ def align_command(
     if not 0 < lr < float("inf"):
         raise InvalidInput(f"--lr {lr} is not usable; expected a number above 0")
     from headstock.catalogue import Catalogue
-    from headstock.cli.fine_tune_progress import open_observer
     from headstock.finetune import read_table
     from headstock.plugin_host import open_host
     from headstock_multimodal.align import Alignment, align, plan_alignment
@@ -77,9 +77,23 @@ def align_command(
     with Catalogue.open() as catalogue:
         towers = [find_tower(catalogue, Reference.parse(one)) for one in (backbone, text_backbone)]
         recipe = plan_alignment(*towers, table, asked)
-        observer = open_observer(verbose=False, quiet=format_ != "table")
+        observer = _observer()
         made = align(catalogue, open_host(), recipe, table, *towers, name, observer=observer, data_licence=data_licence)
     _print(made, format_)
+
+
+def _observer() -> Observer:
+    """One that says on stderr what a person should read."""
+    from headstock.finetune.observer import Observer
+
+    class Lines(Observer):
+        """Lines, as they come."""
+
+        def say(self, message: str) -> None:
+            """Print at once."""
+            click.echo(message, err=True)
+
+    return Lines()
 
 
 def _print(made: Aligned, format_: str) -> None:

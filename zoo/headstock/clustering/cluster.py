@@ -96,8 +96,9 @@ def cluster(
     cache = FeatureCache(catalogue.settings.cache, standing.digest, tap, standing.backbone.identity.preprocess)
     found = FeatureExtractor(standing.backbone, tap, cache).features(inputs, watcher.features).values
     features = np.asarray(found, np.float64)
-    tried = [] if asked.k else quality.by_silhouette(features, min(asked.most, len(features) - 1), asked.seed)
+    tried = [] if asked.k else quality.by_silhouette(features, _most(features, asked), asked.seed)
     k = asked.k or max(tried, key=lambda one: one[1])[0]
+    _require_distinct(features, k)
     form = middles_form(np.asarray(found, np.float32), quality.kmeans(features, k, asked.seed), k)
     # What is measured is what will be served: the nearest middle, in single precision.
     clusters = nearest(form, np.asarray(found, np.float32))
@@ -175,6 +176,22 @@ def _require_number(asked: Grouping, rows: int) -> None:
         raise InvalidInput(f"--k {asked.k} does not fit {rows} rows; expected 2 to {rows - 1}", fix="--k auto")
 
 
+def _most(features: Floats, asked: Grouping) -> int:
+    """Highest number of clusters to try: fewer than there are different rows."""
+    return max(2, min(asked.most, len(np.unique(features, axis=0)) - 1))
+
+
+def _require_distinct(features: Floats, k: int) -> None:
+    """Raise `InvalidInput` where a cluster would be empty, for its middle would be nowhere."""
+    distinct = len(np.unique(features, axis=0))
+    if distinct < 2:
+        raise InvalidInput(
+            "all rows fall into one cluster: their features are the same", fix="another --tap or --backbone"
+        )
+    if k > distinct:
+        raise InvalidInput(f"--k {k} is more than the {distinct} different rows", fix="--k auto")
+
+
 def _check_licences(
     catalogue: Catalogue, standing: Standing, name: str, table: Table, said: str, watcher: Observer
 ) -> Statement:
@@ -196,11 +213,6 @@ def _clustering(
     classes: tuple[Ints, list[str]] | None,
     asked: Grouping,
 ) -> dict[str, Any]:
-    values = quality.silhouettes(features, clusters, asked.seed)
-    if not len(values):
-        raise InvalidInput(
-            "all rows fall into one cluster: their features are the same, or nearly", fix="another --tap or --backbone"
-        )
     silhouette = quality.silhouette(features, clusters, asked.seed)
     shuffled = quality.shuffled_silhouette(features, k, asked.seed)
     starts = [quality.kmeans(features, k, asked.seed + start) for start in range(asked.seeds)]

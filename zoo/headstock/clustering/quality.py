@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from itertools import combinations
 
@@ -23,8 +24,12 @@ _RESAMPLES = 200
 def kmeans(features: Floats, k: int, seed: int) -> Ints:
     """Clusters of rows [n, width], the best of several starts; cluster 0 is the largest."""
     from sklearn.cluster import KMeans
+    from sklearn.exceptions import ConvergenceWarning
 
-    found = KMeans(k, n_init=_STARTS, random_state=seed).fit_predict(features)
+    with warnings.catch_warnings():
+        # Fewer different rows than clusters: some clusters are then empty, which the caller sees.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        found = KMeans(k, n_init=_STARTS, random_state=seed).fit_predict(features)
     order = np.argsort(-np.bincount(found, minlength=k), kind="stable")
     place = np.empty(k, np.int64)
     place[order] = np.arange(k)

@@ -32,8 +32,9 @@ class SimClr(Objective):
     figure: ClassVar[str] = "match_accuracy"
 
     def default_options(self) -> Mapping[str, Any]:
-        """`temperature` of the similarities, `width` of the projection, and how views differ: see `Augmentation`."""
-        return {"temperature": 0.5, "width": 128, "crop": 0.3, "flip": 0.5, "light": 0.4, "grey": 0.2, "noise": 0.0}
+        """`temperature` of the similarities (as MoCo v2 has it, Chen et al. 2020), `width` of the projection, and how
+        views differ: see `Augmentation`."""
+        return {"temperature": 0.2, "width": 128, "crop": 0.3, "flip": 0.5, "light": 0.4, "grey": 0.2, "noise": 0.0}
 
     def build(self, studied: Studied, options: Mapping[str, Any]) -> torch.nn.Module:
         """Two layers. Raises `InvalidInput` for options out of range."""
