@@ -75,10 +75,12 @@ def align_command(
     told = {role: column for role, column in (("image", image_column), ("text", text_column)) if column is not None}
     asked = Alignment(told, epochs, batch_size, lr, patience=patience, validation=validation, seed=seed)
     with Catalogue.open() as catalogue:
-        towers = [find_tower(catalogue, Reference.parse(one)) for one in (backbone, text_backbone)]
-        recipe = plan_alignment(*towers, table, asked)
+        image, text = (find_tower(catalogue, Reference.parse(one)) for one in (backbone, text_backbone))
+        recipe = plan_alignment(image, text, table, asked)
         observer = _observer()
-        made = align(catalogue, open_host(), recipe, table, *towers, name, observer=observer, data_licence=data_licence)
+        made = align(
+            catalogue, open_host(), recipe, table, image, text, name, observer=observer, data_licence=data_licence
+        )
     _print(made, format_)
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from headstock.clustering import quality
+from headstock.clustering.grouping import Grouping, clustering_section
 from headstock.clustering.middles import middles_form, nearest
 from headstock.clustering.quality import Floats, Ints
 from headstock.data.cells import is_empty, label_of
@@ -24,7 +24,6 @@ from headstock.finetune.features import FeatureExtractor
 from headstock.finetune.made import MadeHead, Standing, publish_made
 from headstock.finetune.observer import Observer
 from headstock.finetune.report import environment
-from headstock.hookspecs import Metric
 from headstock.names import Reference, check_name
 from headstock.objectives.plan import input_columns
 from headstock.objectives.probe import probe_tap
@@ -38,26 +37,6 @@ if TYPE_CHECKING:
 
 _FEWEST = 10
 """Rows below which no cluster can be told from chance."""
-_EXAMPLES = 3
-
-
-@dataclass(frozen=True, slots=True)
-class Grouping:
-    """What a person may ask for."""
-
-    k: int | None = None
-    """Clusters; None takes the number with the highest silhouette."""
-    most: int = 20
-    """Highest number that is tried then."""
-    columns: Mapping[str, str] = field(default_factory=dict)
-    """Role to column, where it is not to be guessed."""
-    label_column: str | None = None
-    """Column to compare the clusters with; it decides nothing."""
-    tap: str | None = None
-    """None: the backbone's own vector per sample."""
-    seed: int = 0
-    seeds: int = 5
-    """Clusterings, from different starts, whose agreement is measured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +81,7 @@ def cluster(
     form = middles_form(np.asarray(found, np.float32), quality.kmeans(features, k, asked.seed), k)
     # What is measured is what will be served: the nearest middle, in single precision.
     clusters = nearest(form, np.asarray(found, np.float32))
-    section = _clustering(features, clusters, k, tried, inputs, classes, asked)
+    section = clustering_section(features, clusters, k, tried, inputs, classes, asked)
     dataset = _dataset(table, columns)
     labels = [one["name"] for one in section["clusters"]]
     head = MadeHead(
@@ -202,55 +181,6 @@ def _check_licences(
     for warning in enforcement.check_fine_tune(catalogue, standing.digest, standing.name, name, table.name, licence):
         watcher.say(f"warning: {warning}")
     return enforcement.data_statement(licence, said)
-
-
-def _clustering(
-    features: Floats,
-    clusters: Ints,
-    k: int,
-    tried: Sequence[tuple[int, float]],
-    inputs: RawInputs,
-    classes: tuple[Ints, list[str]] | None,
-    asked: Grouping,
-) -> dict[str, Any]:
-    silhouette = quality.silhouette(features, clusters, asked.seed)
-    shuffled = quality.shuffled_silhouette(features, k, asked.seed)
-    starts = [quality.kmeans(features, k, asked.seed + start) for start in range(asked.seeds)]
-    found: dict[str, Any] = {
-        "k": k,
-        "chosen": asked.k is None,
-        "tried": [{"k": number, "silhouette": value} for number, value in tried],
-        "silhouette": _figure(silhouette),
-        "shuffled": shuffled,
-        "verdict": "more structure than shuffled columns have"
-        if silhouette.low > shuffled
-        else "no more structure than shuffled columns have",
-        "stability": quality.stability(starts),
-        "seeds": asked.seeds,
-        "clusters": [_described(features, clusters, one, inputs, classes) for one in range(k)],
-    }
-    if classes is not None:
-        agreed = quality.agreement(clusters, classes[0], asked.seed)
-        found["agreement"] = {"column": asked.label_column, **_figure(agreed)}
-    return found
-
-
-def _described(
-    features: Floats, clusters: Ints, one: int, inputs: RawInputs, classes: tuple[Ints, list[str]] | None
-) -> dict[str, Any]:
-    rows = np.flatnonzero(clusters == one)
-    found: dict[str, Any] = {"name": f"cluster-{one + 1}", "rows": len(rows), "examples": []}
-    if len(rows):
-        apart = np.linalg.norm(features[rows] - features[rows].mean(axis=0), axis=1)
-        found["examples"] = [inputs.name(int(row)) for row in rows[np.argsort(apart, kind="stable")][:_EXAMPLES]]
-    if classes is not None and len(rows):
-        commonest, count = Counter(classes[0][rows].tolist()).most_common(1)[0]
-        found |= {"label": classes[1][commonest], "share": count / len(rows)}
-    return found
-
-
-def _figure(metric: Metric) -> dict[str, float]:
-    return {"value": metric.value, "low": metric.low, "high": metric.high}
 
 
 def _dataset(table: Table, columns: Mapping[str, str]) -> Artefact:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,10 +23,11 @@ from headstock.finetune.recipe import Recipe
 from headstock.finetune.run import RunFolder
 from headstock.hookspecs import Targets
 from headstock.names import check_name
-from headstock.records import Artefact, Edge, Publication, Version, artefact_of
+from headstock.records import Version
 from headstock_multimodal.align.plan import TAPPED
-from headstock_multimodal.align.report import build_report, measure, summary
-from headstock_multimodal.heads.towers import PLUGIN, Tower, require_same_space
+from headstock_multimodal.align.publication import dataset_of, publish
+from headstock_multimodal.align.report import build_report, measure
+from headstock_multimodal.heads.towers import Tower, require_same_space
 from headstock_multimodal.space import space_of
 
 if TYPE_CHECKING:
@@ -100,9 +101,9 @@ def align(
         retrieval = measure((before, head), features[rows], pairs.targets.only(rows))
         report = build_report(recipe, table, towers, pairs.split, retrieval, history, time.perf_counter() - began)
         made = _admit(catalogue, towers, restored, head.projections(), watcher.say)
-        dataset = _dataset(table, recipe)
+        dataset = dataset_of(table, recipe)
         versions = {
-            role: _publish(catalogue, host, names[role], role, towers, made[role], recipe, report, dataset, stated)
+            role: publish(catalogue, host, names[role], role, towers, made[role], recipe, report, dataset, stated)
             for role in towers
         }
         run.remove()
@@ -181,7 +182,8 @@ def _train(
 
     watcher.start(recipe, len(state.history))
     try:
-        loop.train(loop.Job(recipe, task, lambda: (sides[0], sides[1]), *targets), head, state, after_epoch)
+        job = loop.Job(recipe, task, lambda: (sides[0], sides[1]), targets[0], targets[1])
+        loop.train(job, head, state, after_epoch)
     finally:
         watcher.end()
     return before.eval(), head, state.history
@@ -209,52 +211,3 @@ def _admit(
         architecture = {**restored[role].identity.architecture, "space": space}
         made[role] = admit(catalogue, tower.backbone, restored[role], say, architecture)
     return made
-
-
-def _dataset(table: Table, recipe: Recipe) -> Artefact:
-    identity = {
-        "kind": "dataset",
-        "sha256": recipe.data.sha256,
-        "rows": len(table),
-        "columns": list(table.columns),
-        "name": table.name,
-    }
-    return artefact_of("dataset", identity)
-
-
-def _publish(
-    catalogue: Catalogue,
-    host: PluginHost,
-    name: str,
-    role: str,
-    towers: Mapping[str, Tower],
-    made: NewBackbone,
-    recipe: Recipe,
-    report: Mapping[str, Any],
-    dataset: Artefact,
-    stated: Statement,
-) -> Version:
-    manifest = next(m for m in host.manifests() if m.name == PLUGIN)
-    plugin = artefact_of(
-        "plugin", {"kind": "plugin", "distribution": manifest.distribution, "version": manifest.version}
-    )
-    store, artefact = catalogue.store, made.admitted.artefact
-    kept = {"recipe": store.put_json(recipe.to_json()), "report": store.put_json(dict(report))}
-    backbone = replace(artefact, files={**artefact.files, **kept})
-    other = towers["text" if role == "image" else "image"]
-    return catalogue.publish(
-        Publication(
-            name=name,
-            kind="backbone",
-            subject=backbone.digest,
-            artefacts=(backbone, dataset, plugin),
-            edges=(
-                *made.edges(dataset.digest, recipe.strategy.initial),
-                Edge(backbone.digest, "trained_on_outputs_of", other.digest),
-                Edge(backbone.digest, "built_by_plugin", plugin.digest),
-            ),
-            evidence=(stated.about(dataset.digest), made.evidence()),
-            certificates=(made.certificate,),
-            details=summary(made, towers[role].name, report),
-        )
-    )
