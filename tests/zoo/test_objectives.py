@@ -6,29 +6,35 @@ import json
 import os
 import random
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from click.testing import CliRunner
 
 from headstock.backbone.restore import restore
 from headstock.catalogue import Catalogue
+from headstock.checkpoint import read_json
 from headstock.cli.continue_backbone import command as continue_command
 from headstock.cli.recipe import command as recipe_command
 from headstock.cli.report import command as report_command
 from headstock.errors import AlreadyExists, FailedPrecondition, InvalidInput, Unsupported
 from headstock.finetune import Observer, Options, Recipe, Table, fine_tune, plan_recipe, read_table
-from headstock.hookspecs import Batch, Objective, Studied
+from headstock.hookspecs import Batch, Objective, SourceFiles, Studied
 from headstock.names import Reference
 from headstock.objectives import Continued, Pursuit, continue_backbone, plan_objective
 from headstock.objectives.prepare import prepare
 from headstock.plugin_host import open_host
+from headstock.preprocess import open_preprocessor
 from headstock.records import Version
 from headstock.servable import load_backbone
 from headstock.settings import Settings
+from headstock.testing.tiny import make_tiny_bert
+from headstock.testing.tiny_text import make_tiny_distilbert, make_tiny_gpt, make_tiny_roberta
+from headstock_text.objectives.masked import MaskedLanguage
 from headstock_text.objectives.passages import cut
 
 OPENINGS = (
@@ -207,8 +213,6 @@ def test_views_are_those_of_their_numbers_and_keep_the_rows(tiny_catalogue: Cata
 
 def test_a_right_guess_costs_little_and_a_wrong_one_much(tiny_catalogue: Catalogue) -> None:
     """The terms of a row are sums over what it was asked, by cross-entropy over the whole vocabulary."""
-    import torch
-
     objective, subject = studied(tiny_catalogue)
     width = subject.tap.width
 
@@ -224,6 +228,34 @@ def test_a_right_guess_costs_little_and_a_wrong_one_much(tiny_catalogue: Catalog
     assert terms.losses.tolist() == pytest.approx([right, right + wrong], abs=1e-4)
     assert terms.hits.tolist() == [1, 1]
     assert terms.counts.tolist() == [1, 2]
+
+
+@pytest.mark.parametrize(
+    "family, make, mask",
+    [
+        ("bert", make_tiny_bert, "[MASK]"),
+        ("roberta", make_tiny_roberta, "<mask>"),
+        ("distilbert", make_tiny_distilbert, "[MASK]"),
+    ],
+)
+def test_each_encoder_knows_its_mask_and_lends_its_table(
+    family: str, make: Callable[[Path], Path], mask: str, tmp_path: Path
+) -> None:
+    """The guesser tells tokens apart by the backbone's own embeddings, and does not own them."""
+    loaded = open_host().family(family)
+    files = SourceFiles(make(tmp_path / family), read_json(tmp_path / family / "config.json"), family)
+    module, spec = loaded.load(files), loaded.preprocess(files)
+    reader = open_preprocessor(spec, {role: loaded.files(files)[role] for role in spec.files})
+    tap = next(tap for tap in loaded.taps(module) if tap.name == "tokens")
+    subject, objective = Studied(loaded, module, tap, reader), MaskedLanguage()
+    options = {**objective.default_options(), "hidden": 1.0, "swapped": 0.0, "masked": 0.9}
+    head = objective.build(subject, options)
+    view = objective.view(subject, reader.rows([OPENINGS[0]]), options, np.random.default_rng(0))
+    hidden = view.rows[0].tensors["input_ids"][view.targets[0] >= 0]
+    assert set(hidden.tolist()) == {reader.special_tokens[mask]}  # type: ignore[attr-defined]
+    tokens = spec.options["vocab_size"]
+    assert head(torch.zeros(3, tap.width)).shape == (3, tokens)
+    assert tokens * tap.width not in [parameter.numel() for parameter in head.parameters()]
 
 
 def test_long_texts_are_learned_from_as_a_whole(tiny_catalogue: Catalogue, tmp_path: Path) -> None:
@@ -260,7 +292,6 @@ def test_an_objective_for_something_else_is_refused(tiny_catalogue: Catalogue, c
 def test_a_network_that_reads_one_way_is_refused(empty_catalogue: Catalogue, corpus: Path, tmp_path: Path) -> None:
     """GPT never sees what follows, so it cannot be asked for a word in the middle."""
     from headstock.backbone.pull import pull
-    from headstock.testing.tiny_text import make_tiny_gpt
 
     host = open_host(empty_catalogue.settings)
     pull(empty_catalogue, host, f"path:{make_tiny_gpt(tmp_path / 'gpt')}", "gpt")
