@@ -83,6 +83,12 @@ _DECIDED = (
     help="Labelled data: also compare a linear probe on the backbone before and after.",
 )
 @click.option("--probe-label", metavar="COLUMN", help="Label column of --probe.  [default: guessed]")
+@click.option(
+    "--control/--no-control",
+    default=True,
+    show_default=True,
+    help="Also train the head alone for as long, to tell what the backbone itself gained.",
+)
 @click.option("--recipe", metavar="FILE|NAME[:V]", help="Repeat a recipe; decides everything but data and name.")
 @click.option("--new-data", is_flag=True, help="With --recipe: the data may be another file than the recipe's.")
 @click.option("--save-recipe", type=click.Path(path_type=Path), help="Also write the recipe as TOML.")
@@ -97,6 +103,7 @@ def command(
     name: str,
     probe: Path | None,
     probe_label: str | None,
+    control: bool,
     recipe: str | None,
     new_data: bool,
     save_recipe: Path | None,
@@ -138,7 +145,7 @@ def command(
             made = continue_backbone(
                 catalogue, host, chosen, table, name,
                 observer=observer, data_licence=data_licence or "", probe=labelled,
-                probe_columns={} if probe_label is None else {"label": probe_label},
+                probe_columns={} if probe_label is None else {"label": probe_label}, control=control,
             )  # fmt: skip
         except KeyboardInterrupt:
             observer.say("interrupted; run the same command again to go on from the last epoch")
@@ -229,8 +236,13 @@ def _lines(made: Continued) -> list[str]:
     ]
     for name in held_out["before"]:
         first, second = held_out["before"][name], held_out["after"][name]
-        alone = f", {held_out['head_only'][name]:.3f} with the head alone" if "head_only" in held_out else ""
+        third = held_out.get("head_alone", {}).get(name)
+        alone = "" if third is None else f", {third['value']:.3f} with the head alone"
         lines.append(f"  {name:<16} {first['value']:.3f} before{alone}, {second['value']:.3f} after (held out)")
+    if (gain := held_out.get("gain")) is not None:
+        lines.append(
+            f"  gained           {gain['value']:.3f} [{gain['low']:.3f}, {gain['high']:.3f}] of loss by the backbone"
+        )
     if (probe := report["probe"]) is not None:
         for kind, words in (("linear", "linear probe"), ("neighbours", "neighbours")):
             found = probe[kind]

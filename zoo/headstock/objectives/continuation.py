@@ -7,8 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from headstock.data.table import Table
 from headstock.digest import Digest, short
 from headstock.errors import FailedPrecondition
@@ -49,11 +47,13 @@ def continue_backbone(
     data_licence: str = "",
     probe: Table | None = None,
     probe_columns: Mapping[str, str] | None = None,
+    control: bool = True,
 ) -> Continued:
     """Let the recipe's backbone learn its objective on `table`, and publish it as the next version of backbone `name`.
 
     Running the same recipe again continues an interrupted run and ends with the same backbone. `probe` is a labelled
-    table that both backbones are asked about. Raises `InvalidInput` for data that cannot be learned from,
+    table that both backbones are asked about; `control` also trains the head alone for as long, which tells what the
+    backbone itself has gained and costs about a third more. Raises `InvalidInput` for data that cannot be learned from,
     `FailedPrecondition` if `table` is not the recipe's file or nothing was learned, `Conflict` while another process
     runs the recipe, and `LicenceRefused` before anything is trained if the policy refuses what would come of it.
     """
@@ -66,7 +66,7 @@ def continue_backbone(
         trackers = Trackers(host.callbacks(), watcher.say)
         trackers.start(recipe.to_json())
         with catalogue.writing(f"continue {name}"):
-            learned, restored = _learn(catalogue, host, prepared, run, watcher, trackers)
+            learned, restored = _learn(catalogue, host, prepared, run, watcher, trackers, control)
             made = _admit(catalogue, prepared, restored, watcher)
             report = _report(catalogue, prepared, learned, made, asked, began, watcher)
             outcome = _publish(catalogue, host, name, prepared, made, report, stated)
@@ -93,21 +93,20 @@ def _learn(
     run: RunFolder,
     watcher: Observer,
     trackers: Trackers,
+    control: bool,
 ) -> tuple[Learned, Restored]:
     """The loop, from the last checkpoint on; the module ends with the best weights."""
     from headstock.finetune import checkpoint, loop
     from headstock.finetune.checkpoint import State
     from headstock.finetune.training import read_state
-    from headstock.hookspecs import Targets
+    from headstock.objectives.control import head_alone
     from headstock.objectives.posed import pose
 
     recipe = prepared.recipe
     restored = _restore(catalogue, host, recipe)
     posed = pose(prepared, restored)
-    exercise = posed.exercise
-    with loop.one_thread(), loop.seeded(recipe.seed, "build"):
-        head = exercise.build(0, Targets(np.zeros(0)), {})
-    before = exercise.measure(head)
+    head = posed.head(recipe.seed)
+    before = posed.exercise.measure(head)
     state = read_state(run, head, watcher.say)
     resumed = len(state.history)
     if resumed:
@@ -118,18 +117,17 @@ def _learn(
         watcher.epoch(now.history[-1])
         trackers.epoch(len(now.history), now.history[-1])
 
-    nothing = Targets(np.zeros(len(posed.train), np.int64))
-    job = loop.Job(
-        recipe, exercise, _no_features, nothing, nothing, posed.body, posed.train, posed.validation, exercise=exercise
-    )
     watcher.start(recipe, resumed)
     try:
-        loop.train(job, head, state, after_epoch)
+        loop.train(posed.job(recipe), head, state, after_epoch)
     finally:
         watcher.end()
     parameters = sum(parameter.numel() for parameter in restored.module.parameters())
-    after = exercise.measure(head)
-    return Learned(exercise, before, after, state, posed.pieces, len(posed.validation), parameters), restored
+    after, alone = posed.exercise.measure(head), None
+    if control:
+        watcher.say("training the head alone for as long, to compare")
+        alone = head_alone(prepared, _restore(catalogue, host, recipe))
+    return Learned(before, alone, after, state, posed.pieces, len(posed.validation), parameters), restored
 
 
 def _restore(catalogue: Catalogue, host: PluginHost, recipe: Recipe) -> Restored:
@@ -143,10 +141,6 @@ def _restore(catalogue: Catalogue, host: PluginHost, recipe: Recipe) -> Restored
         with loop.one_thread(), loop.seeded(recipe.seed, "reset"):
             reset(restored.module)
     return restored
-
-
-def _no_features() -> Any:
-    raise TypeError("this is a bug: an exercise has no features to keep")
 
 
 def _admit(catalogue: Catalogue, prepared: Prepared, restored: Restored, watcher: Observer) -> NewBackbone:

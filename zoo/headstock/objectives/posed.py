@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+import torch
+
 from headstock.backbone.restore import Restored
 from headstock.finetune.body import Body, RowSource
-from headstock.hookspecs import Studied
+from headstock.finetune.loop import Job, one_thread, seeded
+from headstock.finetune.recipe import Recipe
+from headstock.finetune.values import Values
+from headstock.hookspecs import Studied, Targets
 from headstock.objectives.exercise import Exercise
 from headstock.objectives.prepare import Prepared
 
@@ -23,6 +29,23 @@ class Posed:
     """Numbers of the pieces to learn from."""
     validation: list[int]
     """Numbers of those that are held out; all pieces of a row stand on one side."""
+
+    def head(self, seed: int) -> torch.nn.Module:
+        """A fresh head, the same for the same seed."""
+        with one_thread(), seeded(seed, "build"):
+            return self.exercise.build(0, Targets(np.zeros(0)), {})
+
+    def job(self, recipe: Recipe) -> Job:
+        """What the loop trains by `recipe`, whose strategy decides what of the backbone learns."""
+        nothing = Targets(np.zeros(len(self.train), np.int64))
+        return Job(
+            recipe, self.exercise, _no_features, nothing, nothing, self.body, self.train, self.validation,
+            exercise=self.exercise,
+        )  # fmt: skip
+
+
+def _no_features() -> tuple[Values, Values]:
+    raise TypeError("this is a bug: an exercise has no features to keep")
 
 
 def pose(prepared: Prepared, restored: Restored) -> Posed:

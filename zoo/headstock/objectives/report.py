@@ -16,7 +16,7 @@ from headstock.metrics.intervals import bootstrap, divided
 if TYPE_CHECKING:
     from headstock.finetune.checkpoint import State
     from headstock.finetune.new_backbone import NewBackbone
-    from headstock.objectives.exercise import Exercise, Measured
+    from headstock.objectives.exercise import Measured
     from headstock.objectives.prepare import Prepared
 
 
@@ -24,9 +24,10 @@ if TYPE_CHECKING:
 class Learned:
     """The loop's result with what the report needs."""
 
-    exercise: Exercise
     before: Measured
     """Of the backbone as it was, with the fresh head."""
+    alone: Measured | None
+    """Of the backbone as it was, with a head that learned for as long; None if nobody asked."""
     after: Measured
     state: State
     pieces: int
@@ -94,25 +95,23 @@ def summary(prepared: Prepared, report: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _held_out(prepared: Prepared, learned: Learned) -> dict[str, Any]:
-    """Before, with only the head trained where a phase did that, and after; the drop is paired over the pieces."""
+    """Before, with the head alone where that was asked for, and after; differences are paired over the pieces."""
     seed, figure = prepared.recipe.seed, prepared.objective.figure
+    parts = {"before": learned.before, "head_alone": learned.alone, "after": learned.after}
     found: dict[str, Any] = {
         name: {metric.name: _figure(metric) for metric in measured.metrics(figure, seed)}
-        for name, measured in (("before", learned.before), ("after", learned.after))
+        for name, measured in parts.items()
+        if measured is not None
     }
-    phases = prepared.recipe.strategy.phases
-    alone = [epoch for epoch in learned.state.history if epoch["phase"] == phases[0].name]
-    if not phases[0].live and alone:
-        best = min(alone, key=lambda epoch: float(epoch["validation_loss"]))
-        found["head_only"] = {"loss": best["validation_loss"], figure: best[figure]}
-    found["drop"] = _figure(_drop(learned, seed))
+    found["drop"] = _figure(_drop(learned.before, learned.after, seed))
+    if learned.alone is not None:
+        found["gain"] = _figure(_drop(learned.alone, learned.after, seed))
     found["pieces"] = learned.validation
     return found
 
 
-def _drop(learned: Learned, seed: int) -> Metric:
-    """Loss before minus loss after on the same views, with a bootstrap interval over pieces."""
-    first, second = learned.before, learned.after
+def _drop(first: Measured, second: Measured, seed: int) -> Metric:
+    """Loss of the first minus that of the second on the same views, with a bootstrap interval over pieces."""
     stacked = np.stack([first.losses, first.counts, second.losses, second.counts], axis=1)
 
     def figure(weights: Any) -> Any:

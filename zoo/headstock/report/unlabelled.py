@@ -53,22 +53,20 @@ def _summary(report: Mapping[str, Any]) -> Section:
 
 
 def _held_out(objective: str, found: Mapping[str, Any]) -> Section:
-    alone = found.get("head_only", {})
-    rows = [
-        [
-            name,
-            figure_text(found["before"][name]),
-            f"{alone[name]:.3f}" if name in alone else "-",
-            figure_text(found["after"][name]),
-        ]
-        for name in found["before"]
-    ]
-    text = [
-        f"The objective {objective} on {found['pieces']} held-out pieces, always of the same views. The head is new, "
-        "so what the backbone itself has gained is the step from the third column to the last.",
-        f"The loss fell by {figure_text(found['drop'])} in all (95 %, bootstrap over pieces).",
-    ]
-    return Section("Held out", text, ("figure", "before", "head alone", "after"), rows)
+    states = [state for state in ("before", "head_alone", "after") if state in found]
+    rows = [[name, *(figure_text(found[state][name]) for state in states)] for name in found["before"]]
+    text = [f"The objective {objective} on {found['pieces']} held-out pieces, always of the same views."]
+    if "gain" in found:
+        text.append(
+            f"Against the same head that learned for as long on the backbone as it was, the loss is smaller by "
+            f"{figure_text(found['gain'])} (95 %, bootstrap over pieces): that is what the backbone itself gained."
+        )
+    else:
+        text.append(
+            f"The loss fell by {figure_text(found['drop'])} (95 %, bootstrap over pieces). The head is new, so how "
+            "much of that the backbone itself gained is not known: --control measures it."
+        )
+    return Section("Held out", text, ("figure", *(state.replace("_", " ") for state in states)), rows)
 
 
 _WORDS = {
