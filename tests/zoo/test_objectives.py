@@ -279,6 +279,16 @@ def test_long_texts_are_learned_from_as_a_whole(tiny_catalogue: Catalogue, tmp_p
     assert not any(row.truncated for row in reader.rows(found))
 
 
+def test_a_text_file_has_a_row_per_line(corpus: Path, tmp_path: Path) -> None:
+    """Empty lines are none, and each row knows its line."""
+    path = tmp_path / "some.txt"
+    path.write_text("first line\n\n  second, after an empty one  \n")
+    table = read_table(path)
+    assert table.columns == {"text": ["first line", "second, after an empty one"]}
+    assert list(table.places) == [1, 3]
+    assert len(read_table(corpus)) == 200
+
+
 # ------------------------------------------------------------------------------------------------ refusals
 def test_what_leaves_the_backbone_as_it_is_is_refused(tiny_catalogue: Catalogue, corpus: Path) -> None:
     for strategy in ("feature-extraction", "lora"):

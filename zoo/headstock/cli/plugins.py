@@ -100,7 +100,7 @@ def new(name: str, kind: str | None, modality: str, directory: Path | None) -> N
 
 
 @command.command("pin")
-@click.argument("kind", type=click.Choice(["plugin", "family", "head", "command"]))
+@click.argument("kind", type=click.Choice(["plugin", "family", "head", "objective", "command"]))
 @click.argument("name")
 @click.argument("distribution")
 def pin(kind: str, name: str, distribution: str) -> None:

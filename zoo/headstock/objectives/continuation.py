@@ -53,9 +53,10 @@ def continue_backbone(
 
     Running the same recipe again continues an interrupted run and ends with the same backbone. `probe` is a labelled
     table that both backbones are asked about; `control` also trains the head alone for as long, which tells what the
-    backbone itself has gained and costs about a third more. Raises `InvalidInput` for data that cannot be learned from,
-    `FailedPrecondition` if `table` is not the recipe's file or nothing was learned, `Conflict` while another process
-    runs the recipe, and `LicenceRefused` before anything is trained if the policy refuses what would come of it.
+    backbone itself has gained and costs as many passes without gradient. Raises `InvalidInput` for data that cannot be
+    learned from, `FailedPrecondition` if `table` is not the recipe's file or nothing was learned, `Conflict` while
+    another process runs the recipe, and `LicenceRefused` before anything is trained if the policy refuses what would
+    come of it.
     """
     watcher = observer or Observer()
     began = time.perf_counter()
