@@ -90,7 +90,7 @@ def _summary(report: Mapping[str, Any]) -> Section:
     facts += [("validation rows", data.get("validation")), ("recipe", report.get("recipe"))]
     metrics = report.get("metrics") or []
     rows = [[name, str(value)] for name, value in facts if value is not None]
-    rows += [[metric["name"], figure_text(metric)] for metric in metrics]
+    rows += [[metric["name"], _figure(metric)] for metric in metrics]
     note = ("Metrics are those of the validation rows, which also chose the best epoch.",) if metrics else ()
     return Section("Summary", note, ("", ""), rows)
 
@@ -115,7 +115,7 @@ def _transfer(transfer: Mapping[str, Any]) -> Section:
             f"at rate {done['rate']:g}, best epoch {done['best_epoch']}."
         )
     text += [f"Not measured: {name} ({why})." for name, why in transfer["not_measured"].items()]
-    rows = [[s["name"], figure_text(s), "-" if s["seconds"] is None else f"{s['seconds']:.2f}"] for s in scores]
+    rows = [[s["name"], _figure(s), "-" if s["seconds"] is None else f"{s['seconds']:.2f}"] for s in scores]
     # A figure below 0, as R2 can be, has no place on the axis; the table has it.
     return Section("Transfer", text, ("model", figure, "seconds"), rows, [_bar(s["name"], s) for s in scores])
 
@@ -136,7 +136,7 @@ def price_section(price: Mapping[str, Any]) -> Section:
     """What each way to share costs a server that has the backbone already."""
     rows, commands = [], []
     for row in price["rows"]:
-        figure = f"{figure_text(row['figure'])} ({row['model']})" if row["figure"] else "not trained"
+        figure = f"{_figure(row['figure'])} ({row['model']})" if row["figure"] else "not trained"
         cost = ["not trained"] * 3
         if row["extra_bytes"] is not None:
             cost = [f"{row['extra_bytes'] / 1e6:.3f}", f"{row['row_ms']:.3f}", f"{row['extra_row_ms']:+.3f}"]
@@ -165,7 +165,7 @@ def _forgetting(found: Mapping[str, Any]) -> Section:
 
 def _plain(value: Any) -> str:
     if isinstance(value, Mapping) and {"value", "low", "high"} <= set(value):
-        return figure_text(value)
+        return _figure(value)
     return f"{value:.3f}" if isinstance(value, float) else str(value)
 
 
@@ -187,7 +187,7 @@ def _groups(groups: Mapping[str, Any]) -> Section:
 
 
 def _calibration(found: Mapping[str, Any]) -> Section:
-    rows = [["before", figure_text(found["before"])], ["after", figure_text(found["after"])]]
+    rows = [["before", _figure(found["before"])], ["after", _figure(found["after"])]]
     text = [
         f"Expected calibration error over {found['bins']} bins, before and after temperature scaling "
         f"(temperature {found['temperature']:.2f}); the served model is not scaled."
@@ -209,7 +209,7 @@ def _confusion(found: Mapping[str, Any]) -> Section:
 
 
 def _curve(points: Sequence[Mapping[str, Any]]) -> Section:
-    rows = [[str(point["per_class"] or "-"), str(point["rows"]), figure_text(point)] for point in points]
+    rows = [[str(point["per_class"] or "-"), str(point["rows"]), _figure(point)] for point in points]
     bars = [
         _bar(f"{point['per_class']} per class" if point["per_class"] else f"{point['rows']} rows", point)
         for point in points
@@ -220,7 +220,7 @@ def _curve(points: Sequence[Mapping[str, Any]]) -> Section:
 
 def _slices(found: Mapping[str, Any]) -> Section:
     names = [f"{part['from']:.3g} to {part['to']:.3g}" for part in found["slices"]]
-    rows = [[name, str(p["rows"]), figure_text(p)] for name, p in zip(names, found["slices"], strict=True)]
+    rows = [[name, str(p["rows"]), _figure(p)] for name, p in zip(names, found["slices"], strict=True)]
     bars = [_bar(name, part) for name, part in zip(names, found["slices"], strict=True)]
     figure = found["slices"][0]["name"]
     return Section(f"Slices by {found['by']}", (), (found["by"], "rows", figure), rows, bars)
@@ -235,8 +235,7 @@ def _cost(report: Mapping[str, Any]) -> Section:
     return Section("Cost", (), ("", ""), rows)
 
 
-def figure_text(found: Mapping[str, Any]) -> str:
-    """A figure with its interval."""
+def _figure(found: Mapping[str, Any]) -> str:
     return f"{found['value']:.3f} [{found['low']:.3f}, {found['high']:.3f}]"
 
 

@@ -7,7 +7,7 @@ from shlex import quote
 from typing import Any
 
 from headstock.records import Version
-from headstock.report.sections import Section, figure_text
+from headstock.report.sections import Section
 
 
 def unlabelled_sections(version: Version, report: Mapping[str, Any]) -> list[Section]:
@@ -54,16 +54,16 @@ def _summary(report: Mapping[str, Any]) -> Section:
 
 def _held_out(objective: str, found: Mapping[str, Any]) -> Section:
     states = [state for state in ("before", "head_alone", "after") if state in found]
-    rows = [[name, *(figure_text(found[state][name]) for state in states)] for name in found["before"]]
+    rows = [[name, *(_figure(found[state][name]) for state in states)] for name in found["before"]]
     text = [f"The objective {objective} on {found['pieces']} held-out pieces, always of the same views."]
     if "gain" in found:
         text.append(
             f"Against the same head that learned for as long on the backbone as it was, the loss is smaller by "
-            f"{figure_text(found['gain'])} (95 %, bootstrap over pieces): that is what the backbone itself gained."
+            f"{_figure(found['gain'])} (95 %, bootstrap over pieces): that is what the backbone itself gained."
         )
     else:
         text.append(
-            f"The loss fell by {figure_text(found['drop'])} (95 %, bootstrap over pieces). The head is new, so how "
+            f"The loss fell by {_figure(found['drop'])} (95 %, bootstrap over pieces). The head is new, so how "
             "much of that the backbone itself gained is not known: --control measures it."
         )
     return Section("Held out", text, ("figure", *(state.replace("_", " ") for state in states)), rows)
@@ -80,7 +80,7 @@ def _probe(found: Mapping[str, Any]) -> Section:
     rows = []
     for name, words in (("linear", "linear probe"), ("neighbours", "5 nearest neighbours")):
         one = found[name]
-        rows.append([words, figure_text(one["before"]), figure_text(one["after"]), figure_text(one["gain"])])
+        rows.append([words, _figure(one["before"]), _figure(one["after"]), _figure(one["gain"])])
     text = [
         f"Accuracy on the {found['rows']} labelled rows of {found['data']}, tap {found['tap']}, each row answered by a "
         f"probe that did not learn from it: {_WORDS[found['linear']['verdict']]}."
@@ -89,11 +89,11 @@ def _probe(found: Mapping[str, Any]) -> Section:
 
 
 def _clustering(found: Mapping[str, Any]) -> list[Section]:
-    rows = [["silhouette", figure_text(found["silhouette"])], ["the same columns shuffled", f"{found['shuffled']:.3f}"]]
+    rows = [["silhouette", _figure(found["silhouette"])], ["the same columns shuffled", f"{found['shuffled']:.3f}"]]
     if found["stability"] is not None:
         rows.append([f"agreement of {found['seeds']} seeds (ARI)", f"{found['stability']:.3f}"])
     if found.get("agreement"):
-        rows.append([f"agreement with {found['agreement']['column']} (ARI)", figure_text(found["agreement"])])
+        rows.append([f"agreement with {found['agreement']['column']} (ARI)", _figure(found["agreement"])])
     text = [
         f"{found['k']} clusters" + (", by the highest silhouette" if found["chosen"] else "") + f": {found['verdict']}."
     ]
@@ -110,13 +110,17 @@ def _clustering(found: Mapping[str, Any]) -> list[Section]:
 
 def _retrieval(found: Mapping[str, Any]) -> Section:
     rows = [
-        [f"{way.replace('_', ' ')}, recall at {k}", figure_text(one["before"]), figure_text(one["after"])]
+        [f"{way.replace('_', ' ')}, recall at {k}", _figure(one["before"]), _figure(one["after"])]
         for way in ("image_to_text", "text_to_image")
         for k, one in found[way].items()
     ]
     gain = found["gain"]
     text = [
         f"On {found['pairs']} held-out pairs, each looked for among all of them. Recall at 1 over both ways: "
-        f"{figure_text(gain)} gained, {_WORDS[gain['verdict']]}."
+        f"{_figure(gain)} gained, {_WORDS[gain['verdict']]}."
     ]
     return Section("Retrieval", text, ("", "before", "after"), rows)
+
+
+def _figure(found: Mapping[str, Any]) -> str:
+    return f"{found['value']:.3f} [{found['low']:.3f}, {found['high']:.3f}]"
