@@ -263,6 +263,44 @@ def test_a_plugin_adds_a_command(site: Site) -> None:
     assert site.run("greet").stdout == "hello\n"
 
 
+OBJECTIVE = """
+class Guess(Objective):
+    name, modality, tap, figure = "acme-guess", "text", "mean", "hits"
+    default_options = build = view = terms = lambda self, *rest: None
+@hookimpl
+def objectives(): return [Guess()]
+"""
+OBJECTIVE_TABLE = '[[objectives]]\nname = "acme-guess"\nmodality = "text"\n'
+
+
+def test_a_plugin_adds_an_objective(site: Site) -> None:
+    """Listed from the manifest, and looked up by name; two that claim one name get nothing."""
+    site.add("acme", OBJECTIVE_TABLE, OBJECTIVE)
+    host = site.host()
+    assert "acme-guess" in [entry.name for entry in host.objectives()]
+    assert host.objective("acme-guess").figure == "hits"
+    assert host.plugin_of_objective("acme-guess").name == "acme"
+    site.add("rival", OBJECTIVE_TABLE, OBJECTIVE)
+    with pytest.raises(Conflict, match="acme and rival"):
+        site.host().objective("acme-guess")
+
+
+@pytest.mark.parametrize(
+    "old, new, message",
+    [
+        ('"text", "mean"', '"image", "mean"', "has modality 'image' but its manifest says 'text'"),
+        ('"mean", "hits"', "3, 4", "has tap 3; expected a str"),
+        ("[Guess()]", "[]", "returned \\[\\] but its manifest declares"),
+    ],
+)
+def test_an_objective_that_is_not_what_the_manifest_says_is_refused(
+    site: Site, old: str, new: str, message: str
+) -> None:
+    site.add("acme", OBJECTIVE_TABLE, OBJECTIVE.replace(old, new))
+    with pytest.raises(PluginError, match=message):
+        site.host().objective("acme-guess")
+
+
 def test_a_tracker_that_fails_is_logged_and_the_others_are_returned(
     site: Site, caplog: pytest.LogCaptureFixture
 ) -> None:

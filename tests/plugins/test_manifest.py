@@ -31,10 +31,12 @@ def test_the_example_in_the_documentation_is_a_valid_manifest() -> None:
     assert manifest.families[0].model_types == ("acme",)
     assert manifest.families[0].presets[0].parameters == 110_000_000
     assert manifest.heads[0].task == "classification"
+    assert manifest.objectives[0].modality == "text"
     assert manifest.commands[0].help == "One line."
     assert manifest.declared_hooks() == {
         "backbone_families",
         "head_types",
+        "objectives",
         "cli_commands",
         "finetune_callbacks",
     }

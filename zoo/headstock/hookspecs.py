@@ -1,4 +1,4 @@
-"""The whole plugin contract: five hooks, and the two things a plugin can add, families and head types.
+"""The whole plugin contract: six hooks, and the three things a plugin can add: families, head types, objectives.
 
 A distribution ships a static manifest `headstock.toml` beside its package's `__init__.py` (see
 `headstock.plugin_host.manifest`) and one entry point in group `headstock` that names the package. Listings read
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import pluggy
 
+from headstock.digest import Digest
 from headstock.records import BackboneIdentity, PaddingRule, Reads, Tap, TensorSpec
 
 if TYPE_CHECKING:
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
 
-    from headstock.preprocess import PreprocessSpec
+    from headstock.data.inputs import RawInputs
+    from headstock.preprocess import Preprocessor, PreprocessSpec, Row
 
 API_VERSION = "1.0"
 """Version of this contract. Arguments are only ever added within a major version."""
@@ -102,6 +104,27 @@ class BackboneFamily(ABC):
     @abstractmethod
     def layer_groups(self, module: torch.nn.Module) -> Sequence[LayerGroup]:
         """What freezing, unfreezing and layer-wise rates act on, from input to output."""
+
+    def vocabulary(self, module: torch.nn.Module) -> Vocabulary | None:
+        """What hiding words and guessing them needs to know; None for a network that reads no words both ways."""
+        return None
+
+    def retrained(self, architecture: Mapping[str, Any], weights: Digest) -> Mapping[str, Any]:
+        """`architecture` of the same network once it has other weights, of that digest.
+
+        Only a family whose architecture names something that lies in the weights has anything to change.
+        """
+        return architecture
+
+
+@dataclass(frozen=True, slots=True)
+class Vocabulary:
+    """How a text network knows its words."""
+
+    embedding: str
+    """Name of the parameter with a vector per token, [tokens, width]: guesses are told apart by it."""
+    masks: tuple[str, ...]
+    """What stands for a hidden token: the first of these that the tokenizer has."""
 
 
 # ---------------------------------------------------------------------------------------------- head types
@@ -243,6 +266,80 @@ class HeadType(ABC):
         return options
 
 
+# ---------------------------------------------------------------------------------------------- objectives
+@dataclass(frozen=True, slots=True)
+class Studied:
+    """The backbone that an objective goes on with, as it is when the run begins."""
+
+    family: BackboneFamily
+    module: torch.nn.Module
+    tap: Tap
+    preprocessor: Preprocessor
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What one step sees of some rows: hidden words, two crops of every picture."""
+
+    rows: Sequence[Row]
+    """What goes through the backbone; new rows, for those that were given are kept."""
+    targets: Sequence[np.ndarray]
+    """One array per row of `rows`; of a tap with positions [positions, ...], integers, -1 where nothing is asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What a step is judged by, each [n] FP32 and per row of the view or sum of several; the loss is
+    `losses.sum() / counts.sum()`, the figure `hits.sum() / counts.sum()`."""
+
+    losses: torch.Tensor
+    hits: torch.Tensor
+    """Without gradient."""
+    counts: torch.Tensor
+    """How much was asked."""
+
+
+class Objective(ABC):
+    """Something to learn from rows without labels, by which a backbone goes on learning. Stateless.
+
+    Its head is made for the run and thrown away after it; what is kept is the backbone.
+    """
+
+    name: ClassVar[str]
+    """E.g. `mlm`; also declared in the manifest."""
+    modality: ClassVar[str]
+    tap: ClassVar[str]
+    """The tap that its head stands on; one of `mean` and `pooled` also means the other."""
+    figure: ClassVar[str]
+    """Name of what `hits` count, e.g. `masked_accuracy`; larger is better."""
+
+    @abstractmethod
+    def default_options(self) -> Mapping[str, Any]:
+        """Its options with their defaults; a recipe records all of them."""
+
+    def pieces(self, studied: Studied, inputs: RawInputs) -> tuple[RawInputs, Sequence[int]]:
+        """What is learned from, and the row of `inputs` that each piece is of: the rows themselves, unless they are
+        longer than the backbone reads and can be cut into several."""
+        return inputs, range(len(inputs))
+
+    @abstractmethod
+    def build(self, studied: Studied, options: Mapping[str, Any]) -> torch.nn.Module:
+        """A fresh head, initialised from torch's current generator; what it borrows from the backbone it does not own.
+
+        Raises `InvalidInput` for options out of range and `Unsupported` for a backbone that cannot learn this.
+        """
+
+    @abstractmethod
+    def view(
+        self, studied: Studied, rows: Sequence[Row], options: Mapping[str, Any], random: np.random.Generator
+    ) -> View:
+        """What a step sees of these rows; nothing random but from `random`."""
+
+    @abstractmethod
+    def terms(self, head: torch.nn.Module, batch: Batch, options: Mapping[str, Any]) -> Terms:
+        """Losses of a view: features of its rows [n, ..., width], its targets stacked, or padded with -1."""
+
+
 # ---------------------------------------------------------------------------------------------- other additions
 @dataclass(frozen=True, slots=True)
 class LicenceRecord:
@@ -280,6 +377,11 @@ class HookSpecs:
     @hookspec
     def head_types(self) -> Sequence[HeadType]:
         """Head types that the manifest declares."""
+        raise AssertionError("a hook specification is never called")
+
+    @hookspec
+    def objectives(self) -> Sequence[Objective]:
+        """Objectives that the manifest declares."""
         raise AssertionError("a hook specification is never called")
 
     @hookspec

@@ -23,9 +23,10 @@ def backbone_families() -> Sequence[BackboneFamily]:
 @hookimpl
 def cli_commands() -> Sequence[click.Command]:
     """Commands of this plugin."""
+    from headstock_multimodal.align_command import align_command
     from headstock_multimodal.commands import vectors_command, zero_shot_command
 
-    return [zero_shot_command, vectors_command]
+    return [zero_shot_command, vectors_command, align_command]
 
 
 @hookimpl

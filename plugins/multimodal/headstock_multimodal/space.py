@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from headstock.checkpoint import weights_file
-from headstock.digest import digest_tensors
+from headstock.digest import Digest, digest_json, digest_tensors
 from headstock.errors import InvalidInput
 from headstock.hookspecs import SourceFiles
+
+if TYPE_CHECKING:
+    import torch
 
 # Both projections name the axes of the space; the scale turns cosines in it into logits.
 _AXES = ("text_projection.weight", "visual_projection.weight")
@@ -34,13 +37,32 @@ def embedding_space(files: SourceFiles) -> dict[str, Any] | None:
             tensors = {name: file.get_tensor(name).to(torch.float32).contiguous() for name in (*_AXES, _SCALE)}
     except (SafetensorError, ValueError) as error:
         raise InvalidInput(f"{path.name} is not a readable safetensors file: {error}") from error
+    return space_of(tensors, files.spec)
+
+
+def space_of(tensors: Mapping[str, torch.Tensor], what: str) -> dict[str, Any]:
+    """The space of both projections and their scale, FP32, by their names in a checkpoint.
+
+    Raises `InvalidInput` if the two project to different widths; `what` is theirs.
+    """
     widths = [tensors[name].shape[0] for name in _AXES]
     if widths[0] != widths[1]:
-        raise InvalidInput(f"{files.spec!r} projects texts to {widths[0]} and images to {widths[1]} features")
+        raise InvalidInput(f"{what!r} projects texts to {widths[0]} and images to {widths[1]} features")
     digest = digest_tensors(
         {name: ("F32", tuple(t.shape), t.reshape(-1).numpy().tobytes()) for name, t in tensors.items()}
     )
     return {"digest": digest, "width": widths[0], "logit_scale": float(tensors[_SCALE])}
+
+
+def own_space(architecture: Mapping[str, Any], weights: Digest) -> Mapping[str, Any]:
+    """The architecture of a tower that was trained by itself, to weights of that digest.
+
+    What it makes of its inputs has moved and the other tower has not, so it is alone in a space of its own.
+    """
+    space = architecture.get("space")
+    if space is None:
+        return architecture
+    return {**architecture, "space": {**space, "digest": digest_json({"space": space["digest"], "weights": weights})}}
 
 
 def tower_settings(files: SourceFiles, tower: str) -> Mapping[str, Any]:

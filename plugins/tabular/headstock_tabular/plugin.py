@@ -1,12 +1,13 @@
-"""The hooks of the tabular plugin: its family, its head types, and the command that pretrains it."""
+"""The hooks of the tabular plugin: its family, its head types, its objective, and the command that pretrains it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from headstock.hookspecs import BackboneFamily, HeadType, hookimpl
+from headstock.hookspecs import BackboneFamily, HeadType, Objective, hookimpl
 from headstock_tabular.heads import HEADS
+from headstock_tabular.objectives import OBJECTIVES
 from headstock_tabular.tabular import TabularFamily
 
 if TYPE_CHECKING:
@@ -23,6 +24,12 @@ def backbone_families() -> Sequence[BackboneFamily]:
 def head_types() -> Sequence[HeadType]:
     """Head types of this plugin."""
     return HEADS
+
+
+@hookimpl
+def objectives() -> Sequence[Objective]:
+    """Objectives of this plugin."""
+    return OBJECTIVES
 
 
 @hookimpl

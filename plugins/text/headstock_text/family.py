@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from headstock.checkpoint import check_config, plain_value, weights_file
 from headstock.errors import Unsupported
-from headstock.hookspecs import BackboneFamily, LayerGroup, SourceFiles
+from headstock.hookspecs import BackboneFamily, LayerGroup, SourceFiles, Vocabulary
 from headstock.records import PaddingRule, Tap, TensorSpec
 from headstock_text.tokenizer import Legacy, text_preprocess, tokenizer_file
 
@@ -39,6 +39,9 @@ class TextFamily(BackboneFamily):
     """Taps with one vector per text; `tokens` comes before them."""
     legacy: ClassVar[Legacy] = "wordpiece"
     """How a tokenizer is made for checkpoints that are older than tokenizer.json."""
+
+    masks: ClassVar[tuple[str, ...]] = ()
+    """Tokens that may stand for a hidden one; empty for networks that do not read both ways."""
 
     @abstractmethod
     def network(self) -> type[TextBackbone]:
@@ -119,3 +122,8 @@ class TextFamily(BackboneFamily):
         layers = [LayerGroup(f"layer.{i}", (f"{backbone.layer_names}{i}.",)) for i in range(backbone.layers)]
         last = [LayerGroup("last", backbone.last_names)] if backbone.last_names else []
         return (LayerGroup("embeddings", backbone.embedding_names), *layers, *last)
+
+    def vocabulary(self, module: torch.nn.Module) -> Vocabulary | None:
+        """The table of word embeddings, which every family here keeps under one name; None without `masks`."""
+        names = cast("TextBackbone", module).embedding_names
+        return Vocabulary(f"{names[0]}word_embeddings.weight", self.masks) if self.masks else None

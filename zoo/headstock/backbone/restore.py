@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from headstock.checkpoint import WEIGHTS, read_json, read_weights
 from headstock.digest import Digest, short
 from headstock.errors import FailedPrecondition, HeadstockError
-from headstock.hookspecs import LayerGroup, SourceFiles
+from headstock.hookspecs import BackboneFamily, LayerGroup, SourceFiles
 from headstock.records import BackboneIdentity
 from headstock.stem.record import CUT_ROLES
 
@@ -33,7 +33,7 @@ _NAMES = {
     "processor": "preprocessor_config.json",
     "vocabulary": "vocab.json",
 }
-_MADE = ("graph", "preprocess", "certificate", "weights", ORIGIN, *CUT_ROLES)
+_MADE = ("graph", "preprocess", "certificate", "weights", "recipe", "report", ORIGIN, *CUT_ROLES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +43,8 @@ class Restored:
     module: torch.nn.Module
     groups: tuple[LayerGroup, ...]
     identity: BackboneIdentity
+    family: BackboneFamily | None = None
+    """What loaded it; None for a module that a caller made."""
 
     @property
     def group_names(self) -> tuple[str, ...]:
@@ -82,7 +84,7 @@ def restore(catalogue: Catalogue, host: PluginHost, digest: Digest, name: str) -
             f"({short(identity.weights)})",
             fix=f"pull it again with this version of {type(family).__module__.partition('.')[0]}; headstock verify",
         )
-    return Restored(module, _with_parameters(module, groups), identity)
+    return Restored(module, _with_parameters(module, groups), identity, family)
 
 
 def _scratch(catalogue: Catalogue) -> Path:

@@ -100,7 +100,7 @@ def new(name: str, kind: str | None, modality: str, directory: Path | None) -> N
 
 
 @command.command("pin")
-@click.argument("kind", type=click.Choice(["plugin", "family", "head", "command"]))
+@click.argument("kind", type=click.Choice(["plugin", "family", "head", "objective", "command"]))
 @click.argument("name")
 @click.argument("distribution")
 def pin(kind: str, name: str, distribution: str) -> None:
@@ -196,11 +196,13 @@ def _record(state: PluginState) -> dict[str, Any]:
         "capabilities": list(manifest.capabilities) if manifest else [],
         "families": [f.name for f in manifest.families] if manifest else [],
         "heads": [h.name for h in manifest.heads] if manifest else [],
+        "objectives": [o.name for o in manifest.objectives] if manifest else [],
         "commands": [c.name for c in manifest.commands] if manifest else [],
     }
 
 
 def _row(record: Mapping[str, Any]) -> tuple[str, ...]:
-    offers = ", ".join(f"{kind} {' '.join(record[kind])}" for kind in ("families", "heads", "commands") if record[kind])
+    kinds = ("families", "heads", "objectives", "commands")
+    offers = ", ".join(f"{kind} {' '.join(record[kind])}" for kind in kinds if record[kind])
     distribution = f"{record['distribution']} {record['version']}"
     return record["name"], record["state"], record["api"] or "", record["licence"] or "", distribution, offers

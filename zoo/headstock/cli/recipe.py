@@ -65,12 +65,16 @@ def validate(source: str, data: Path | None) -> None:
     from headstock.catalogue import Catalogue
     from headstock.finetune import read_table
     from headstock.finetune.prepare import check_recipe
+    from headstock.objectives.prepare import check_recipe as check_objective
     from headstock.plugin_host import open_host
 
     table = None if data is None else read_table(data)
     with Catalogue.open() as catalogue:
         recipe = read_recipe(catalogue, source)
-        check_recipe(catalogue, open_host(), recipe, table)
+        if recipe.objective is None:
+            check_recipe(catalogue, open_host(), recipe, table)
+        else:
+            check_objective(catalogue, open_host(), recipe, table)
     what = f"{recipe.head.type} on {recipe.backbone.name} by {recipe.strategy.name}"
     click.echo(f"{source}: {what}; digest {recipe.digest}")
 

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from headstock.data.files import Folder
-from headstock.data.formats import conll, delimited, jsonl
+from headstock.data.formats import conll, delimited, jsonl, lines
 from headstock.data.formats.reading import Fault, Rows
 from headstock.data.table import Table, Unit
 from headstock.digest import digest_bytes
 from headstock.errors import InvalidInput
 
-SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet", ".conll", ".bio", ".iob", ".iob2")
+SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet", ".txt", ".conll", ".bio", ".iob", ".iob2")
 """File types that `read_table` knows; it knows folders besides."""
 
 
@@ -57,6 +57,8 @@ def _rows(name: str, suffix: str, data: bytes) -> Rows:
         return delimited.read(name, data, tabs=suffix == ".tsv")
     if suffix in (".jsonl", ".ndjson"):
         return jsonl.read(name, data)
+    if suffix == ".txt":
+        return lines.read(name, data)
     if suffix == ".parquet":
         from headstock.data.formats import arrow
 

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import torch
 
@@ -24,6 +25,16 @@ from headstock.hookspecs import Batch, HeadType, Targets
 from headstock.memory import peak_memory
 
 Loss = Callable[[torch.nn.Module, Batch, Sequence[int]], torch.Tensor]
+
+
+class Exercise(Protocol):
+    """What is learned without labels: other views of the rows every epoch, so no features can be kept."""
+
+    def batch(self, learner: Learner, numbers: Sequence[int]) -> Batch:
+        """A view of the rows of these numbers, with features that the body computes now."""
+
+    def judge(self, learner: Learner) -> tuple[float, float]:
+        """Figure and loss on the validation rows, always of the same views."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +56,8 @@ class Job:
     """Instead of the head type's own in training: of the head, a batch and its rows' places in the training rows."""
     team: Team = field(default_factory=Team)
     """Who trains the backbone together."""
+    exercise: Exercise | None = None
+    """Makes the batches and judges, where there are no labels; the best epoch is then that of the smallest loss."""
 
     def loss_of(self, head: torch.nn.Module, batch: Batch, places: Sequence[int]) -> torch.Tensor:
         """What a training step makes smaller."""
@@ -118,16 +131,20 @@ def _run_phase(job: Job, phase: Phase, learner: Learner, state: State, after_epo
     most = phase.epochs if phase.live or any(p.requires_grad for p in learner.head.parameters()) else 1
     while state.epoch < most and not (patience and state.stale >= patience):
         began, padding = time.perf_counter(), 0.0
-        if learner.moved_before(state):
+        if job.exercise is not None:
             loss, learning_rate, padding = _live_epoch(job, phase, learner, optimizer, state)
             trained = time.perf_counter() - began
-            held_out = learner.values(job.validation_rows)
+            value, validation_loss = job.exercise.judge(learner)
+        elif learner.moved_before(state):
+            loss, learning_rate, padding = _live_epoch(job, phase, learner, optimizer, state)
+            trained = time.perf_counter() - began
+            value, validation_loss = _judge(job, learner.head, learner.values(job.validation_rows))
         else:
             rows, held_out = job.features()
             loss, learning_rate = _epoch(job, phase, learner, optimizer, rows, state)
             trained = time.perf_counter() - began
+            value, validation_loss = _judge(job, learner.head, held_out)
         state.epoch += 1
-        value, validation_loss = _judge(job, learner.head, held_out)
         state.history.append({
             "epoch": len(state.history) + 1,
             "phase": phase.name,
@@ -141,7 +158,7 @@ def _run_phase(job: Job, phase: Phase, learner: Learner, state: State, after_epo
             "padding": padding,
             "peak_memory_bytes": peak_memory(),
         })  # fmt: skip
-        _keep_best(job, learner, state, value, validation_loss)
+        _keep_best(job, learner, state, value if job.exercise is None else -validation_loss, validation_loss)
         state.head, state.optimizer = learner.copy(), {n: t.clone() for n, t in optimizer.state.items()}
         after_epoch(state)
 
@@ -173,7 +190,10 @@ def _live_epoch(job: Job, phase: Phase, learner: Learner, optimizer: AdamW, stat
         batches = [batches[i] for i in torch.randperm(len(batches)).tolist()]
 
         def batch(picked: list[int]) -> Batch:
-            return learner.batch([job.train_rows[i] for i in picked], job.train.only(picked))
+            numbers = [job.train_rows[i] for i in picked]
+            if job.exercise is not None:
+                return job.exercise.batch(learner, numbers)
+            return learner.batch(numbers, job.train.only(picked))
 
         figures = _steps(job, phase, learner, optimizer, state, batches, batch, job.team)
         job.team.mean_buffers(body.buffers(phase.live))

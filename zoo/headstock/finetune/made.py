@@ -13,7 +13,16 @@ from headstock.hookspecs import LinearForm
 from headstock.licences import enforcement, gate
 from headstock.licences.policy import Policy
 from headstock.names import check_name
-from headstock.records import Edge, HeadIdentity, ModelIdentity, Publication, Version, artefact_of
+from headstock.records import (
+    Artefact,
+    Edge,
+    Evidence,
+    HeadIdentity,
+    ModelIdentity,
+    Publication,
+    Version,
+    artefact_of,
+)
 from headstock.servable import ServableBackbone
 
 if TYPE_CHECKING:
@@ -78,8 +87,11 @@ def publish_made(
     name: str,
     made: MadeHead,
     edges: Callable[[Digest], Sequence[Edge]] = lambda head: (),
+    artefacts: Sequence[Artefact] = (),
+    evidence: Sequence[Evidence] = (),
 ) -> Version:
-    """Add a version of `name`; `edges` are those of the head besides its backbone and its plugin.
+    """Add a version of `name`; `edges` are those of the head besides its backbone and its plugin, `artefacts` what
+    they name besides what is known already, such as the data, and `evidence` what is said of these.
 
     Raises `AlreadyExists` if `name` is a backbone.
     """
@@ -124,12 +136,13 @@ def publish_made(
                 name=name,
                 kind="model",
                 subject=model.digest,
-                artefacts=(head, plugin, model),
+                artefacts=(head, plugin, model, *artefacts),
                 edges=(
                     Edge(head.digest, "head_on", standing.digest),
                     Edge(head.digest, "built_by_plugin", plugin.digest),
                     *edges(head.digest),
                 ),
+                evidence=evidence,
                 details={
                     **common,
                     "backbone": standing.name,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from headstock.backbone.prepare import Prepared as Admitted
 from headstock.backbone.prepare import Progress, prepare
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 # Made for the parent alone; a backbone's own are made anew. Documents speak of what was pulled and stay with it.
 _LEFT = (
     "graph", "weights", "preprocess", "certificate", "licence", "model-licence", "use-policy", "notice", "card",
-    *CUT_ROLES,
+    "recipe", "report", *CUT_ROLES,
 )  # fmt: skip
 
 
@@ -84,18 +84,24 @@ def admit(
     restored: Restored,
     before: Mapping[str, Digest],
     progress: Progress,
+    architecture: Mapping[str, Any] | None = None,
 ) -> NewBackbone:
     """Store the changed module as a backbone of its own; raises as `headstock.backbone.prepare.prepare` does.
 
     `before` are the `group_digests` that it began with: where the lowest groups are still those, it is cut into the
-    stem that it shares with its parent and an upper part, if that can be proven to change nothing.
+    stem that it shares with its parent and an upper part, if that can be proven to change nothing. Its architecture is
+    the parent's as the family sees it with other weights, unless `architecture` says better.
     """
     from safetensors.torch import save_file
 
     from headstock.backbone.identity import weights_digest
 
     module = restored.module.eval().requires_grad_(False)
-    identity = replace(restored.identity, weights=weights_digest(module))
+    weights = weights_digest(module)
+    if architecture is None:
+        architecture = restored.identity.architecture
+        architecture = restored.family.retrained(architecture, weights) if restored.family else architecture
+    identity = replace(restored.identity, weights=weights, architecture=dict(architecture))
     files = catalogue.artefact(parent.digest).files
     with workdir(catalogue.settings.cache / "fine-tune") as folder:
         # Copies: tied tensors share memory, which the format refuses.

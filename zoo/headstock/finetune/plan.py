@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from headstock.data.columns import choose_columns
 from headstock.data.dataset import data_digest
@@ -28,6 +27,7 @@ from headstock.finetune.recipe import (
 )
 from headstock.finetune.strategy import FEATURE_EXTRACTION, Pace, Schedule, built_in
 from headstock.finetune.taps import default_tap
+from headstock.finetune.typed_options import typed_options
 from headstock.hookspecs import HeadType
 from headstock.names import Reference
 from headstock.records import BackboneIdentity, ModelIdentity, Version
@@ -156,33 +156,8 @@ def head_options(head_type: HeadType, width: int, typed: Mapping[str, str]) -> d
 
     Raises `InvalidInput` for a name or value that is wrong.
     """
-    defaults = dict(head_type.default_options())
-    for name in typed:
-        if name not in defaults:
-            close = get_close_matches(name, defaults, n=1)
-            known = ", ".join(defaults) or "none at all"
-            raise InvalidInput(
-                f"head type {head_type.name!r} has no option {name!r}; it has {known}",
-                fix=f"--head-option {close[0]}={typed[name]}" if close else None,
-            )
-    values = {name: _value(name, default, typed.get(name)) for name, default in defaults.items()}
+    values = typed_options(f"head type {head_type.name!r}", "--head-option", head_type.default_options(), typed)
     return dict(head_type.resolve_options(width, values))
-
-
-def _value(name: str, default: Any, typed: str | None) -> Scalar:
-    if typed is None:
-        result: Scalar = default
-        return result
-    if isinstance(default, bool):
-        if typed.lower() not in ("true", "false"):
-            raise InvalidInput(f"--head-option {name}={typed}: expected true or false")
-        return typed.lower() == "true"
-    if isinstance(default, int | float):
-        try:
-            return type(default)(typed)
-        except ValueError as error:
-            raise InvalidInput(f"--head-option {name}={typed}: expected a number such as {default}") from error
-    return typed
 
 
 def split_columns(options: Options) -> dict[str, str]:

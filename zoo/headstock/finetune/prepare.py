@@ -144,6 +144,11 @@ def check_recipe(catalogue: Catalogue, host: PluginHost, recipe: Recipe, table: 
 
 def _parts(catalogue: Catalogue, host: PluginHost, recipe: Recipe) -> tuple[HeadType, ServableBackbone]:
     """What the recipe names, if it exists here and fits together."""
+    if recipe.objective is not None:
+        raise InvalidInput(
+            f"the recipe has the objective {recipe.objective.name!r}: it makes a backbone, not a model",
+            fix="headstock continue --recipe",
+        )
     head_type = host.head_type(recipe.head.type)
     _check_options(head_type, recipe)
     backbone = _load_backbone(catalogue, recipe)

@@ -144,6 +144,15 @@ class AdaptationChoice(_Section):
     """Weight of the adaptation loss."""
 
 
+class ObjectiveChoice(_Section):
+    """What a backbone goes on learning from rows without labels."""
+
+    name: str
+    """E.g. `mlm`; it stands in `head.type` too, as its head is what is trained beside the backbone."""
+    options: dict[str, Scalar]
+    """All options of the objective."""
+
+
 class Recipe(_Section):
     """All that decides a fine-tune; its digest names the run."""
 
@@ -166,6 +175,8 @@ class Recipe(_Section):
     """Left out: one process on the CPU, FP32, nothing compiled."""
     adaptation: AdaptationChoice | None = None
     """Left out: the recipe is one of `headstock fine-tune`."""
+    objective: ObjectiveChoice | None = None
+    """Left out: the head is what is wanted. With it the head is thrown away, and the backbone is what comes of it."""
 
     def to_json(self) -> dict[str, Any]:
         """The object that `digest` is taken of; a section that is left out is no part of it."""
@@ -222,6 +233,7 @@ _SECTIONS: dict[str, tuple[type[BaseModel], ...]] = {
     "replay": (ReplayChoice,),
     "teacher": (TeacherChoice,),
     "compute": (ComputeChoice,),
+    "objective": (ObjectiveChoice,),
 }
 
 

@@ -87,7 +87,7 @@ def train_head(
         extracted = time.perf_counter() - began
         body = _body(prepared, restored, team)
         head = _build_head(prepared, train)
-        state = _read_state(run, head, watcher.say)
+        state = read_state(run, head, watcher.say)
         # Nobody writes the next checkpoint before everybody has read the last.
         team.wait()
         resumed = len(state.history)
@@ -234,7 +234,8 @@ def _build_head(prepared: Prepared, train: Values) -> torch.nn.Module:
     return head
 
 
-def _read_state(run: RunFolder | Onlooker, head: torch.nn.Module, say: Callable[[str], None]) -> State:
+def read_state(run: RunFolder | Onlooker, head: torch.nn.Module, say: Callable[[str], None]) -> State:
+    """Where an interrupted run stands, or the beginning; `say` hears of a checkpoint that cannot be used."""
     data = run.read_checkpoint()
     if data is None:
         return State()

@@ -8,13 +8,13 @@ from difflib import get_close_matches
 from typing import Any
 
 from headstock.errors import Conflict, NotFound, PluginError
-from headstock.plugin_host.manifest import CommandEntry, Family, Head, Manifest
+from headstock.plugin_host.manifest import CommandEntry, Family, Head, Manifest, ObjectiveEntry
 from headstock.plugin_host.pins import Claim, Pins, pin_command
 from headstock.plugin_host.states import PluginState
 
-Entry = Family | Head | CommandEntry
+Entry = Family | Head | ObjectiveEntry | CommandEntry
 
-_KINDS: tuple[Claim, ...] = ("family", "head", "command")
+_KINDS: tuple[Claim, ...] = ("family", "head", "objective", "command")
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,5 +111,7 @@ def _entries(manifest: Manifest, claim: Claim) -> Sequence[Entry]:
             return manifest.families
         case "head":
             return manifest.heads
+        case "objective":
+            return manifest.objectives
         case _:
             return manifest.commands

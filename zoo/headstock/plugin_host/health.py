@@ -30,7 +30,8 @@ class Health:
     fatal: bool = False
     """The import hung or killed the process: it is not tried again in ours until `headstock plugins check`."""
     offers: Mapping[str, Collection[str]] = field(default_factory=dict)
-    """Kind of name (`family`, `head`, `command`) to the names that it had: who to ask for once it is uninstalled."""
+    """Kind of name (`family`, `head`, `objective`, `command`) to the names that it had: who to ask for once it is
+    uninstalled."""
 
 
 def recall(settings: Settings, manifest: Manifest) -> Health | None:
@@ -81,6 +82,7 @@ def _health(manifest: Manifest) -> Health:
     offers = {
         "family": [f.name for f in manifest.families],
         "head": [h.name for h in manifest.heads],
+        "objective": [o.name for o in manifest.objectives],
         "command": [c.name for c in manifest.commands],
     }
     return Health(manifest.distribution, manifest.version, manifest.digest, python, offers=offers)

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import pluggy
 
 from headstock.errors import Conflict, FailedPrecondition, HeadstockError, NotFound, PluginError
-from headstock.hookspecs import BackboneFamily, FinetuneCallback, HeadType, LicenceRecord, SourceFiles
+from headstock.hookspecs import BackboneFamily, FinetuneCallback, HeadType, LicenceRecord, Objective, SourceFiles
 from headstock.plugin_host import health
 from headstock.plugin_host.claims import Claims, NameConflict, unknown
 from headstock.plugin_host.discovery import discover
 from headstock.plugin_host.loading import LoadedPlugin
-from headstock.plugin_host.manifest import Family, Manifest, Preset
+from headstock.plugin_host.manifest import Family, Manifest, ObjectiveEntry, Preset
 from headstock.plugin_host.offers import offered
 from headstock.plugin_host.pins import Claim, read_pins, write_pin
 from headstock.plugin_host.states import PluginState, State
@@ -109,6 +109,10 @@ class PluginHost:
             for m, h in self._claims.owned("head")
         ]
 
+    def objectives(self) -> list[ObjectiveEntry]:
+        """Objectives by name; a name in conflict is left out (see `conflicts`)."""
+        return [entry for _, entry in self._claims.owned("objective")]
+
     def conflicts(self) -> list[NameConflict]:
         """Names that several plugins claim and no pin settles."""
         return self._claims.conflicts()
@@ -131,6 +135,15 @@ class PluginHost:
         """The head type of that name; raises `NotFound`, `Conflict` or `PluginError`."""
         head: HeadType = self._offer("head", name, "head_types")
         return head
+
+    def objective(self, name: str) -> Objective:
+        """The objective of that name; raises `NotFound`, `Conflict` or `PluginError`."""
+        objective: Objective = self._offer("objective", name, "objectives")
+        return objective
+
+    def plugin_of_objective(self, name: str) -> Manifest:
+        """The plugin that offers an objective; raises as `objective` does, but imports nothing."""
+        return self._owner("objective", name)
 
     def command(self, name: str) -> click.Command:
         """The command of that name; raises `NotFound`, `Conflict` or `PluginError`."""

@@ -29,6 +29,11 @@ task = "classification"
 modality = "text"
 description = "..."
 
+[[objectives]]
+name = "acme-guessing"
+modality = "text"
+description = "..."
+
 [[commands]]
 name = "acme"
 help = "One line."
@@ -101,6 +106,15 @@ class Head:
 
 
 @dataclass(frozen=True, slots=True)
+class ObjectiveEntry:
+    """An objective as the manifest declares it."""
+
+    name: str
+    modality: str
+    description: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class CommandEntry:
     """A command that the plugin adds to `headstock`."""
 
@@ -128,6 +142,7 @@ class Manifest:
     """Hooks besides those that the tables imply: `licence_records`, `finetune_callbacks`."""
     families: tuple[Family, ...] = ()
     heads: tuple[Head, ...] = ()
+    objectives: tuple[ObjectiveEntry, ...] = ()
     commands: tuple[CommandEntry, ...] = ()
     digest: str = ""
     """Digest of the manifest file."""
@@ -142,6 +157,7 @@ class Manifest:
         tables = {
             "backbone_families": self.families,
             "head_types": self.heads,
+            "objectives": self.objectives,
             "cli_commands": self.commands,
         }
         return frozenset(self.hooks).union(hook for hook, rows in tables.items() if rows)
@@ -181,6 +197,7 @@ def parse(
         hooks=table.choices("hooks", EXTRA_HOOKS),
         families=table.rows("families", _family),
         heads=table.rows("heads", _head),
+        objectives=table.rows("objectives", _objective),
         commands=table.rows("commands", lambda row: CommandEntry(row.name("name"), row.text("help"))),
         digest=digest,
     )
@@ -220,6 +237,10 @@ def _preset(row: _Table) -> Preset:
 
 def _head(row: _Table) -> Head:
     return Head(row.name("name"), row.text("task"), row.text("modality"), row.text("description", ""))
+
+
+def _objective(row: _Table) -> ObjectiveEntry:
+    return ObjectiveEntry(row.name("name"), row.text("modality"), row.text("description", ""))
 
 
 class _Table:

@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from typing import Any, TypeVar, get_args
 
 from headstock.errors import PluginError
-from headstock.hookspecs import BackboneFamily, FinetuneCallback, HeadType, LicenceRecord
+from headstock.hookspecs import BackboneFamily, FinetuneCallback, HeadType, LicenceRecord, Objective
 from headstock.plugin_host.loading import LoadedPlugin
 from headstock.records import PaddingRule
 
@@ -34,6 +34,8 @@ def _judged(plugin: LoadedPlugin, hook: str) -> dict[str, Any]:
             return _families(plugin)
         case "head_types":
             return _heads(plugin)
+        case "objectives":
+            return _objectives(plugin)
         case "cli_commands":
             import click
 
@@ -71,6 +73,18 @@ def _heads(plugin: LoadedPlugin) -> dict[str, HeadType]:
     return heads
 
 
+def _objectives(plugin: LoadedPlugin) -> dict[str, Objective]:
+    declared = plugin.manifest.objectives
+    objectives = _by_name(plugin, "objectives", Objective, [o.name for o in declared])  # type: ignore[type-abstract]
+    for entry in declared:
+        _agree(plugin, objectives[entry.name], modality=entry.modality)
+        for attribute in ("tap", "figure"):
+            found = getattr(objectives[entry.name], attribute, None)
+            if not isinstance(found, str):
+                raise plugin.fault(f"objective {entry.name!r} has {attribute} {found!r}; expected a str")
+    return objectives
+
+
 def _by_name(plugin: LoadedPlugin, hook: str, kind: type[T], declared: Sequence[str]) -> dict[str, T]:
     found: dict[str, T] = {}
     for result in _results(plugin, hook, kind):
@@ -105,7 +119,7 @@ def _results(plugin: LoadedPlugin, hook: str, kind: type[T]) -> list[T]:
     return results
 
 
-def _agree(plugin: LoadedPlugin, offer: BackboneFamily | HeadType, **declared: str) -> None:
+def _agree(plugin: LoadedPlugin, offer: BackboneFamily | HeadType | Objective, **declared: str) -> None:
     for attribute, value in declared.items():
         found = getattr(offer, attribute, None)
         if found != value:

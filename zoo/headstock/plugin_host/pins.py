@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 
 from headstock.errors import InvalidInput
 
-Claim = Literal["plugin", "family", "head", "command"]
+Claim = Literal["plugin", "family", "head", "objective", "command"]
 """Kinds of name that plugins claim."""
 
 CLAIMS: tuple[str, ...] = get_args(Claim)

@@ -71,6 +71,12 @@ class TextPreprocessor:
         """`input_ids` and `attention_mask` INT64 [-1, -1]; `token_type_ids` is optional and so not listed."""
         return tuple(TensorSpec(n, "INT64", (-1, -1)) for n in self._inputs if n != "token_type_ids")
 
+    @property
+    def special_tokens(self) -> dict[str, int]:
+        """Tokens that are no part of any text, such as those for padding and hidden words, with their ids."""
+        added = self._tokenizer.get_added_tokens_decoder()
+        return {token.content: number for number, token in added.items() if token.special}
+
     def rows(self, raw: Sequence[Any]) -> list[Row]:
         """One row per text, cut at `max_length` tokens. Raises `InvalidInput` naming the sample's index."""
         texts = [_text(sample, index) for index, sample in enumerate(raw)]

@@ -14,6 +14,11 @@ from headstock.report.verdict_sections import over_splits, verdict
 
 def sections(version: Version, report: Mapping[str, Any]) -> list[Section]:
     """All sections that this report has figures for, and one that says what it has none of and why."""
+    # That module stands on the parts of this one.
+    from headstock.report.unlabelled import is_unlabelled, unlabelled_sections
+
+    if is_unlabelled(report):
+        return unlabelled_sections(version, report)
     found = [_summary(report)]
     for key, make in (
         ("adaptation", adaptation),

@@ -35,7 +35,18 @@ if TYPE_CHECKING:
     from headstock.servable import ServableBackbone
 
 # Documents speak of what was pulled and stay with it.
-_LEFT = ("graph", "certificate", "licence", "model-licence", "use-policy", "notice", "card", *CUT_ROLES)
+_LEFT = (
+    "graph",
+    "certificate",
+    "licence",
+    "model-licence",
+    "use-policy",
+    "notice",
+    "card",
+    "recipe",
+    "report",
+    *CUT_ROLES,
+)
 
 
 @dataclass(frozen=True, slots=True)

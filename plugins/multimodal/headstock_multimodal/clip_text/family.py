@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
+from headstock.digest import Digest
 from headstock.hookspecs import SourceFiles
 from headstock.records import Tap
-from headstock_multimodal.space import embedding_space, tower_settings
+from headstock_multimodal.space import embedding_space, own_space, tower_settings
 from headstock_text.family import TextFamily
 from headstock_text.tokenizer import Legacy
 
@@ -57,6 +58,10 @@ class ClipTextFamily(TextFamily):
     def architecture(self, files: SourceFiles) -> Mapping[str, Any]:
         """Sizes, activation, the end token, and the embedding space."""
         return {**super().architecture(files), "space": embedding_space(files)}
+
+    def retrained(self, architecture: Mapping[str, Any], weights: Digest) -> Mapping[str, Any]:
+        """The same tower in a space of its own."""
+        return own_space(architecture, weights)
 
     def taps(self, module: torch.nn.Module) -> Sequence[Tap]:
         """`tokens` [n, len, d], `pooled` [n, d], `embedding` [n, e]."""

@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from headstock.checkpoint import check_config, weights_file
+from headstock.digest import Digest
 from headstock.errors import InvalidInput
 from headstock.hookspecs import LayerGroup, SourceFiles
 from headstock.preprocess.image_options import ImageOptions
-from headstock_multimodal.space import embedding_space, tower_settings
+from headstock_multimodal.space import embedding_space, own_space, tower_settings
 from headstock_vision.family import ImageFamily
 
 if TYPE_CHECKING:
@@ -55,6 +56,10 @@ class ClipVisionFamily(ImageFamily):
         config = stated if files.config.get("model_type") else files.config
         tower = SourceFiles(files.root, config, files.spec)
         return {**super().architecture(tower), "space": embedding_space(files)}
+
+    def retrained(self, architecture: Mapping[str, Any], weights: Digest) -> Mapping[str, Any]:
+        """The same tower in a space of its own."""
+        return own_space(architecture, weights)
 
     def build(self, files: SourceFiles, architecture: Mapping[str, Any], options: ImageOptions) -> ImageBackbone:
         """The tower with its projection."""

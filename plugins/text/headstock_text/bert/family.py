@@ -22,6 +22,7 @@ class BertFamily(TextFamily):
     model_types: ClassVar[tuple[str, ...]] = ("bert",)
     class_prefix: ClassVar[str] = "Bert"
     tensors: ClassVar[tuple[str, ...]] = ("input_ids", "attention_mask", "token_type_ids")
+    masks: ClassVar[tuple[str, ...]] = ("[MASK]", "<mask>")
     published: ClassVar[Mapping[str, int | float | str]] = {
         "hidden_size": 768,
         "num_hidden_layers": 12,

@@ -22,6 +22,7 @@ class DistilBertFamily(TextFamily):
     title: ClassVar[str] = "DistilBERT"
     model_types: ClassVar[tuple[str, ...]] = ("distilbert",)
     class_prefix: ClassVar[str] = "DistilBert"
+    masks: ClassVar[tuple[str, ...]] = ("[MASK]", "<mask>")
     published: ClassVar[Mapping[str, int | float | str]] = {
         "dim": 768,
         "n_layers": 6,

@@ -24,6 +24,7 @@ class RobertaFamily(TextFamily):
     model_types: ClassVar[tuple[str, ...]] = ("roberta", "xlm-roberta")
     class_prefix: ClassVar[str] = "Roberta"
     legacy: ClassVar[Legacy] = "framed-byte-bpe"
+    masks: ClassVar[tuple[str, ...]] = ("<mask>", "[MASK]")
     published: ClassVar[Mapping[str, int | float | str]] = {
         "hidden_size": 768,
         "num_hidden_layers": 12,
