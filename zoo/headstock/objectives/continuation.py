@@ -96,7 +96,7 @@ def _learn(
     trackers: Trackers,
     control: bool,
 ) -> tuple[Learned, Restored, Mapping[str, Digest]]:
-    """The loop, from the last checkpoint on; the module ends with the best weights. Last, what its groups held before."""
+    """The loop, from the last checkpoint on; the module ends with the best weights. Last: its groups before."""
     from headstock.finetune import checkpoint, loop
     from headstock.finetune.checkpoint import State
     from headstock.finetune.new_backbone import group_digests
