@@ -13,6 +13,7 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -165,7 +166,9 @@ def test_options_reach_what_they_are_for(toy_settings: Settings, monkeypatch: py
             pins=("a", "b"),
             memory_budget=2 << 20,
             response_cache=64 << 10,
-            engine=EngineOptions(threads=3, token_budget=96, padding_waste=0.25, max_rows=7),
+            engine=EngineOptions(
+                threads=3, token_budget=96, padding_waste=0.25, max_rows=7, gpu_memory=2 << 20, **kept(toy_settings)
+            ),
             scheduler=SchedulerOptions(
                 runners=2, queue_rows=5, queue_tokens=600, queue_seconds=0.5, max_delay=0.0025, patience=0.25
             ),
@@ -184,7 +187,12 @@ def test_without_options_the_defaults_are_those_of_the_settings(
 
     monkeypatch.setattr("headstock_server.app.serve", serve)
     assert run(toy_settings, "serve").code == 0
-    assert seen == [ServeOptions()]
+    assert seen == [ServeOptions(engine=EngineOptions(**kept(toy_settings)))]
+
+
+def kept(settings: Settings) -> dict[str, Any]:
+    """Where a server keeps what it measured and built at a start for the next one."""
+    return {"engine_cache": settings.cache / "tensorrt", "certificates": settings.cache / "certificates"}
 
 
 @pytest.mark.parametrize(
