@@ -13,6 +13,7 @@ from pathlib import Path
 
 from headstock.catalogue import Catalogue
 from headstock.errors import HeadstockError
+from headstock.graph import runtime_for
 from headstock.settings import Settings
 from headstock_server.dataplane.infer import DataPlane
 from headstock_server.dataplane.limits import Limits
@@ -97,7 +98,7 @@ async def running(settings: Settings, options: ServeOptions | None = None) -> As
     options = options or ServeOptions()
     check_bind(options.bind, insecure=options.insecure_bind)
     if options.http:
-        check_bind(options.http, insecure=options.insecure_bind)
+        check_bind(options.http, insecure=options.insecure_bind, option="--http")
     tenants = Tenants(options.tenants)
     loop = asyncio.get_running_loop()
     waiters = Waiters(loop)
@@ -162,6 +163,8 @@ async def serve(settings: Settings, options: ServeOptions, announce: Callable[[s
 
 
 def _open_repository(catalogue: Catalogue, options: ServeOptions) -> Repository:
+    # Also where there is no model yet: the first one would fail much later.
+    runtime_for(options.engine.device)
     repository = Repository(
         catalogue,
         Engine(options.engine, MemoryBudget(options.memory_budget)),

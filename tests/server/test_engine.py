@@ -241,19 +241,22 @@ def test_the_token_budget_is_profiled_unless_it_is_given(catalogue: Catalogue, t
 
 
 @pytest.mark.parametrize(
-    "rates, tokens",
+    "rates, smallest, largest",
     [
-        ({16: 100, 32: 110, 64: 120, 128: 160, 256: 162, 512: 161}, 128),
-        ({16: 100, 32: 100, 64: 99}, 16),
-        ({16: 100, 32: 120}, DEFAULT_TOKENS),
-        ({256: 100, 512: 200}, 512),
+        ({16: 100, 32: 110, 64: 120, 128: 160, 256: 162, 512: 161, 1024: 150}, 128, 512),
+        ({16: 100, 32: 100, 64: 99}, 16, DEFAULT_TOKENS),
+        ({16: 100, 32: 120}, DEFAULT_TOKENS, DEFAULT_TOKENS),
+        ({16: 100, 32: 95, 64: 94}, 16, 16),
+        ({16: 100}, DEFAULT_TOKENS, DEFAULT_TOKENS),
     ],
 )
-def test_the_budget_is_the_smallest_pass_that_reaches_nearly_the_best_rate(
-    rates: dict[int, float], tokens: int
+def test_the_budget_is_a_pass_that_reaches_nearly_the_best_rate(
+    rates: dict[int, float], smallest: int, largest: int
 ) -> None:
     """A rate that still grows at the last point that fitted the time asks for at least the default."""
-    assert choose([Point(t // 16, t, t / rate) for t, rate in rates.items()]).tokens == tokens
+    points = [Point(t // 16, t, t / rate) for t, rate in rates.items()]
+    assert choose(points, largest=False).tokens == smallest
+    assert choose(points, largest=True).tokens == largest
 
 
 def _with(servable: ServableModel, certificate: object) -> object:

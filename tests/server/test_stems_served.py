@@ -22,6 +22,7 @@ from headstock.backbone.pull import pull
 from headstock.catalogue import Catalogue
 from headstock.cli.main import cli
 from headstock.digest import Digest
+from headstock.errors import FailedPrecondition
 from headstock.names import Reference
 from headstock.plugin_host import open_host
 from headstock.records import ModelIdentity
@@ -30,7 +31,8 @@ from headstock.settings import Settings
 from headstock.stem.record import CUT, Cut, stored_stem
 from headstock.testing.tiny import TEXTS, make_tiny_bert
 from headstock_server.engine import Engine, EngineOptions, StemmedBackbone
-from headstock_server.engine.budget import OVERHEAD
+from headstock_server.engine.budget import OVERHEAD, MemoryBudget
+from headstock_server.engine.residency import ResidentKey
 from headstock_server.scheduler import Scheduler, Ticket
 from headstock_server.testing import background_server
 
@@ -176,6 +178,20 @@ def test_the_stem_is_loaded_once_and_takes_its_memory_once(served: Served, whole
     copies = sorted(size - OVERHEAD for size in whole.engine.memory.report().residents.values())
     assert weights < sum(copies[:2]) < sum(copies)
     assert {type(model.backbone) for model in served.models.values()} == {StemmedBackbone}
+
+
+def test_what_never_fits_with_its_stem_makes_nobody_leave(served: Served, catalogue: Catalogue) -> None:
+    """Each half alone would fit."""
+    servable = next(s for s in _servables(catalogue).values() if s.backbone.stem is not None)
+    residents = served.engine.memory.report().residents
+    stem = max(size for key, size in residents.items() if key.is_stem)
+    memory = MemoryBudget(stem + 1)
+    told: list[ResidentKey] = []
+    memory.evict = told.append
+    with pytest.raises(FailedPrecondition, match="more than the whole memory budget"):
+        Engine(EngineOptions(token_budget=64), memory).load(servable)
+    assert told == []
+    assert memory.report().residents == {}
 
 
 def test_the_stem_goes_with_the_last_backbone_on_it(catalogue: Catalogue) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
 from collections import Counter
@@ -17,6 +18,7 @@ from headstock.errors import DeadlineExceeded, HeadstockError, Unavailable
 from headstock.preprocess import Row
 from headstock_server.scheduler import Budget, LaneKey, Scheduler, SchedulerOptions, Ticket
 from headstock_server.scheduler.contract import Array, Floats, Slots
+from headstock_server.scheduler.device import Device
 from headstock_server.scheduler.simulator import Arrival, Service, Simulator, poisson
 
 MS = 1_000_000
@@ -214,6 +216,24 @@ def test_closing_answers_rows_that_are_between_two_steps(model: Model) -> None:
     assert stepped.wait(10)
     scheduler.close()
     assert [type(ticket.result) for ticket in answered] == [Unavailable]
+
+
+def test_a_lane_stays_as_long_as_one_of_its_backbones_does() -> None:
+    """On a stem: the one that made it may go first, and a row between two steps comes back to where it was."""
+    device = Device(threading.Lock(), SchedulerOptions())
+    first, second = Counting(), Counting()
+    ticket = Ticket(Model(second, CountDown()), [Row({"x": np.array(3)}, 1)])
+    made = device.lane(first)
+    picked = device.pick([ticket], time.monotonic_ns(), held=False)
+    assert picked.work is not None
+    del first, made
+    gc.collect()
+    device.pick([], time.monotonic_ns(), held=False)
+    others = [Ticket(Model(second, CountDown()), [Row({"x": np.array(n)}, 1)]) for n in range(3)]
+    device.returning.append((ticket, 0, 0))
+    again = device.pick(others, time.monotonic_ns(), held=False)
+    assert again.work is not None
+    assert sorted(map(id, again.work.tickets)) == sorted(map(id, [ticket, *others]))
 
 
 @settings(max_examples=15, deadline=None)

@@ -170,3 +170,13 @@ def test_a_team_of_one_has_every_row_and_the_parts_of_two_are_all_of_them() -> N
         team.size, team.rank = 2, rank
         parts += team.part([4, 5, 6])
     assert sorted(parts) == [4, 5, 6]
+
+
+def test_a_recipe_for_one_process_is_not_run_by_several(
+    tiny_home: Path, rows: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each of them would train the whole of it, and publish."""
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    with pytest.raises(FailedPrecondition, match="for 1 process and 4 were launched") as caught:
+        trained(tiny_home, rows, "x")
+    assert caught.value.fix == "headstock fine-tune --processes 4"

@@ -264,6 +264,21 @@ def test_a_tuned_backbone_goes_on_from_its_own_weights(tiny: Path) -> None:
     assert ("finetuned_from", parent.backbone) in edges(child.backbone)
 
 
+def test_how_a_tuned_backbone_was_trained_is_inherited_and_what_is_said_replaces_it(tiny: Path) -> None:
+    start("full", "--precision", "bf16")
+    go_on("same.csv")
+    assert recipe(2)["compute"] == {"device": "cpu", "precision": "bf16", "compiler": "", "processes": 1}
+    go_on("same.csv", "--strategy", "feature-extraction")
+    assert "compute" not in recipe(3), "nothing of the backbone is trained"
+
+
+def recipe(number: int) -> dict[str, Any]:
+    with Catalogue.open(Settings.from_environment(os.environ)) as catalogue:
+        version = catalogue.version(Reference("tickets", str(number)))
+        made: dict[str, Any] = catalogue.store.read_json(catalogue.artefact(version.subject).files["recipe"])
+        return made
+
+
 def test_an_adapter_goes_on_and_may_stay_while_the_head_goes_on(tiny: Path) -> None:
     start("lora", "--epochs", "1", "--lr", "0.003", "--backbone-lr", "0.05", "--backbone-epochs", "8")
     parent = model(1)

@@ -23,6 +23,7 @@ from headstock.cli.recipe import command as recipe_command
 from headstock.cli.report import command as report_command
 from headstock.errors import AlreadyExists, FailedPrecondition, InvalidInput, Unsupported
 from headstock.finetune import Observer, Options, Recipe, Table, fine_tune, plan_recipe, read_table
+from headstock.finetune.recipe import ComputeChoice
 from headstock.hookspecs import Batch, Objective, SourceFiles, Studied
 from headstock.names import Reference
 from headstock.objectives import Continued, Pursuit, continue_backbone, plan_objective
@@ -310,6 +311,14 @@ def test_a_network_that_reads_one_way_is_refused(empty_catalogue: Catalogue, cor
     recipe = planned(empty_catalogue, corpus, backbone="gpt")
     with pytest.raises(Unsupported, match="does not read both ways"):
         continue_backbone(empty_catalogue, host, recipe, read_table(corpus), "mine")
+
+
+def test_a_section_that_says_nothing_to_an_objective_is_refused(tiny_catalogue: Catalogue, corpus: Path) -> None:
+    """It would be published with the backbone although nothing came of it."""
+    choice = ComputeChoice(device="cpu", precision="bf16", compiler="", processes=1)
+    recipe = planned(tiny_catalogue, corpus).model_copy(update={"compute": choice})
+    with pytest.raises(InvalidInput, match=r"both an objective and \[compute\]"):
+        continue_backbone(tiny_catalogue, open_host(tiny_catalogue.settings), recipe, read_table(corpus), "mine")
 
 
 def test_each_kind_of_recipe_is_refused_by_the_other_command(

@@ -19,7 +19,7 @@ from headstock.providers import PROVIDER, Device, DeviceOptions, providers, requ
 from headstock.run_cap import RunCap, run_cap
 from headstock.shared_arena import join_shared_arena
 
-__all__ = ["Device", "DeviceOptions", "Graph"]
+__all__ = ["Device", "DeviceOptions", "Graph", "runtime_for"]
 
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float32]
@@ -121,8 +121,8 @@ class Graph:
         return f"Graph(inputs={self.inputs}, outputs={self.outputs}, provider={self.provider!r})"
 
 
-def _opened(path: Path, device: Device, threads: int, options: DeviceOptions) -> Any:
-    """The session; raises `Corrupt` if ONNX Runtime refuses the file or an option."""
+def runtime_for(device: Device) -> Any:
+    """ONNX Runtime; raises `FailedPrecondition` without it, or where it was built without the device's provider."""
     try:
         import onnxruntime
     except ImportError as error:
@@ -131,6 +131,12 @@ def _opened(path: Path, device: Device, threads: int, options: DeviceOptions) ->
             fix="pip install 'headstock[serve]' (CPU) or 'headstock[gpu]'",
         ) from error
     require_provider(device, onnxruntime.get_available_providers())
+    return onnxruntime
+
+
+def _opened(path: Path, device: Device, threads: int, options: DeviceOptions) -> Any:
+    """The session; raises `Corrupt` if ONNX Runtime refuses the file or an option."""
+    onnxruntime = runtime_for(device)
     if device != "cpu":
         _preload(onnxruntime)
     made = onnxruntime.SessionOptions()

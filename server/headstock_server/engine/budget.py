@@ -130,11 +130,14 @@ class MemoryBudget:
 
         Without `part`, somebody else keeps room for its head and its adapter.
         """
+        key, size = estimate(servable)
+        stem = estimate_stem(servable)
         with ExitStack() as stack:
-            stem = estimate_stem(servable)
             if stem is not None:
+                with self._lock:
+                    # Nobody leaves for the one half if both never fit.
+                    self._policy.check(key, size.session + stem[1].session, size.part)
                 stack.enter_context(self.room(*stem, evict=evict))
-            key, size = estimate(servable)
             yield stack.enter_context(self.room(key, size if part else size._replace(part=0), evict=evict))
 
     def watch(self, key: ResidentKey, session: object, beside: Callable[[], int]) -> None:

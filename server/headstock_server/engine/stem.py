@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from headstock.digest import Digest, short
 from headstock.graph import Graph
@@ -10,6 +11,7 @@ from headstock.records import Certificate
 from headstock.servable import ServableBackbone, ServableStem
 from headstock.stem.composed import upper_outputs
 from headstock_server.engine.backbone import LoadedBackbone
+from headstock_server.engine.device import device_options
 from headstock_server.engine.options import EngineOptions
 from headstock_server.engine.profile import Profile
 from headstock_server.engine.residency import ResidentKey
@@ -26,7 +28,14 @@ class LoadedStem:
         """Open the session; `servable` is the first backbone on it. Raises what `Graph` and the preprocessor raise."""
         self.digest: Digest = stem.digest
         self.preprocessor = servable.open_preprocessor()
-        self._graph = Graph(stem.graph, device=options.device, threads=options.threads, run_seconds=options.run_seconds)
+        asked = replace(device_options(options, (), servable.spec, stem.graph.name), cuda_graphs=False)
+        self._graph = Graph(
+            stem.graph,
+            device=options.device,
+            threads=options.threads,
+            options=asked,
+            run_seconds=options.run_seconds,
+        )
         self.lane = LaneKey(stem.digest, servable.identity.precision, options.device, depth=stem.depth)
         self.profile: Profile | None = None
         """How large its passes may be, with the upper part of the first backbone that was measured on it."""

@@ -79,6 +79,8 @@ class Device:
         if lane is None:
             # Any thread may ask: of two lanes made at once `setdefault` keeps one.
             lane = self._lanes.setdefault(backbone.lane, Lane(backbone, self._patience_ns))
+        if lane.backbones.get(id(backbone)) is not backbone:
+            lane.backbones[id(backbone)] = backbone
             weakref.finalize(backbone, self._gone.append, backbone.lane).atexit = False
         return lane
 
@@ -131,8 +133,8 @@ class Device:
             lane = self._lanes.get(key)
             if lane is not None and lane.size:
                 self._gone.append(key)
-            else:
-                self._lanes.pop(key, None)
+            elif lane is not None and not lane.backbones:
+                del self._lanes[key]
 
     def _order(self, lanes: list[Lane]) -> None:
         """The most urgent first, but lanes that have had much more than another one wait behind it."""

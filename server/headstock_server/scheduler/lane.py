@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from weakref import WeakValueDictionary
 
 import numpy as np
 
@@ -55,11 +56,13 @@ class Picked:
 class Lane:
     """Waiting rows of one backbone, oldest first. Not thread-safe: the device's picking lock guards it."""
 
-    __slots__ = ("_columns", "_next_owner", "_shares", "_tickets", "key", "meter", "patience_ns", "served_ns",
-                 "size")  # fmt: skip
+    __slots__ = ("_columns", "_next_owner", "_shares", "_tickets", "backbones", "key", "meter", "patience_ns",
+                 "served_ns", "size")  # fmt: skip
 
     def __init__(self, backbone: Backbone, patience_ns: int) -> None:
         self.key = backbone.lane
+        self.backbones: WeakValueDictionary[int, Backbone] = WeakValueDictionary()
+        """Those whose rows wait here, by `id`: several on a stem. Without any the lane can go."""
         self.meter = PaceMeter(backbone.token_ns, backbone.budget.tokens, backbone.measured)
         self.patience_ns = patience_ns
         self.size = 0
@@ -105,6 +108,10 @@ class Lane:
         start, _ = self._grow(1)
         share = self._shares.place(ticket.tenant, ticket.model.name, ticket.priority)
         arrival, length = ticket.timings.submitted_ns, ticket.rows[index].length
+        if self._tickets.get(ticket.owner) is not ticket:
+            # Its number may have another owner by now, in a lane that was made since.
+            ticket.owner = self._next_owner
+            self._next_owner += 1
         self._columns[:, start] = (length, due, _deadline(ticket), arrival, 0, ticket.owner, index, share)
         self._tickets[ticket.owner] = ticket
         ticket.waiting += 1

@@ -213,6 +213,7 @@ class Scheduler:
                     device.holding = picked.ready_at != NEVER
                     pause = max(0.0, (picked.ready_at - now) / 1e9) if device.holding else None
                     device.wake.wait(pause)
+                    device.holding = False
                     device.idle -= 1
 
     def _finish(self, device: Device, work: Pass, executed: Executed) -> None:

@@ -7,8 +7,8 @@ import ipaddress
 from headstock.errors import InvalidInput
 
 
-def check_bind(address: str, *, insecure: bool) -> str:
-    """Return `HOST:PORT` or `unix:PATH` unchanged; raises `InvalidInput`.
+def check_bind(address: str, *, insecure: bool, option: str = "--bind") -> str:
+    """Return `HOST:PORT` or `unix:PATH` unchanged; raises `InvalidInput` that names the `option` it came by.
 
     Without TLS and authentication, whoever reaches the port may use every model: other addresses than loopback need
     `insecure`.
@@ -17,12 +17,12 @@ def check_bind(address: str, *, insecure: bool) -> str:
         return address
     host, separator, port = address.rpartition(":")
     if not separator or not host or not port.isdigit() or int(port) > 65535:
-        raise InvalidInput(f"bind address {address!r} is not HOST:PORT", fix="--bind 127.0.0.1:8081")
+        raise InvalidInput(f"bind address {address!r} is not HOST:PORT", fix=f"{option} 127.0.0.1:8081")
     if not insecure and not _is_loopback(host.strip("[]")):
         raise InvalidInput(
             f"bind address {address!r} can be reached from other machines, and this server neither encrypts nor "
             "asks who is calling",
-            fix="--bind 127.0.0.1:PORT, or --insecure-bind if the network around it is trusted",
+            fix=f"{option} 127.0.0.1:PORT, or --insecure-bind if the network around it is trusted",
         )
     return address
 

@@ -73,8 +73,10 @@ def command(
         asked["strategy"] = _STRATEGY
     from headstock.catalogue import Catalogue
     from headstock.cli.fine_tune_progress import open_observer
-    from headstock.finetune import fine_tune, read_table
+    from headstock.cli.processes import launch_processes
+    from headstock.finetune import assist, fine_tune, read_table
     from headstock.finetune.distilled import plan_distilled
+    from headstock.finetune.launch import leads
     from headstock.plugin_host import open_host
 
     rows = read_table(data)
@@ -84,6 +86,11 @@ def command(
             catalogue, host, rows, Reference.parse(teacher), Reference.parse(student), options_of(asked),
             temperature=temperature, alpha=alpha, any_size=any_size,
         )  # fmt: skip
+        if launch_processes(recipe):
+            return
+        if not leads():
+            assist(catalogue, host, recipe, rows, name)
+            return
         observer = open_observer(verbose=verbose, quiet=format_ != "table")
         outcome = fine_tune(catalogue, host, recipe, rows, name, observer=observer, data_licence=data_licence)
     version = outcome.version

@@ -59,7 +59,8 @@ class Body:
         team: Team | None = None,
     ) -> None:
         """`restored` is changed in place; with `adapters` only those in its live groups learn."""
-        self._device = (team or Team()).device
+        team = team or Team()
+        self._device, self._processes = team.device, team.size
         self.module = restored.module.to(self._device)
         self._half = compute is not None and compute.precision == "bf16"
         self._training = self._compiled(compute.compiler) if compute is not None and compute.compiler else self.module
@@ -160,7 +161,7 @@ class Body:
         """
         before: list[int] = []
         for batch in self._windows(numbers, order, size):
-            if before and len(batch) == 1 and self._may_join(numbers, before, batch[0]):
+            if before and len(batch) < 2 * self._processes and self._may_join(numbers, before, batch[0]):
                 # A row alone has no statistics of its batch, and its gradient is as heavy as that of a whole one.
                 before += batch
                 continue

@@ -10,7 +10,7 @@ from headstock.data.split_choice import ColumnSplit, GroupSplit, RandomSplit, Ti
 from headstock.data.table import Table
 from headstock.errors import InvalidInput
 from headstock.finetune.parent import Parent, from_random, open_parent, require_fit, require_head, require_strategy
-from headstock.finetune.plan import Options, plan_recipe
+from headstock.finetune.plan import Options, checked_compute, plan_recipe
 from headstock.finetune.recipe import ParentChoice, Recipe, ReplayChoice
 from headstock.finetune.rehearsal import Rehearsal, open_rehearsal
 from headstock.finetune.strategy import Phase, Strategy
@@ -59,11 +59,15 @@ def plan_continued(
         inherited = replace(inherited, tap=parent.model.head.tap)
     # A strategy's groups cost loading the backbone, which the parent's own phases need not.
     planned = inherited if "strategy" in said else replace(inherited, strategy="feature-extraction")
+    compute = options.compute if "compute" in said else parent.recipe.compute if parent.recipe is not None else None
+    planned = replace(planned, compute=None)
     recipe = plan_recipe(catalogue, host, table, standing, head or parent.model.head.type, planned)
     require_fit(parent, recipe, backbone or str(parent.version), catalogue)
     if "strategy" not in said and parent.recipe is not None:
         recipe = recipe.model_copy(update={"strategy": _paced(parent.recipe.strategy, options, set(said))})
     require_strategy(parent, recipe.strategy)
+    if compute is not None and ("compute" in said or recipe.strategy.live):
+        recipe = recipe.model_copy(update={"compute": checked_compute(compute, recipe)})
     choice = ParentChoice(
         name=str(parent.version),
         digest=parent.version.subject,

@@ -111,7 +111,7 @@ def train(job: Job, head: torch.nn.Module, state: State, after_epoch: Callable[[
 
 def _between(start: Tensors, end: Tensors, share: float) -> Tensors:
     """`share` of the way from `start` to `end`; counters and other whole numbers are those of the end."""
-    return {n: start[n].lerp(t, share) if t.is_floating_point() else t for n, t in end.items()}
+    return {n: start[n].to(t.device).lerp(t, share) if t.is_floating_point() else t for n, t in end.items()}
 
 
 def outputs_of(head: torch.nn.Module, features: Values) -> Values:
@@ -196,7 +196,7 @@ def _live_epoch(job: Job, phase: Phase, learner: Learner, optimizer: AdamW, stat
             return learner.batch(numbers, job.train.only(picked))
 
         figures = _steps(job, phase, learner, optimizer, state, batches, batch, job.team)
-        job.team.mean_buffers(body.buffers(phase.live))
+        job.team.mean_buffers([*body.buffers(phase.live), *learner.head.buffers()])
         return *figures, _padding(job, body, batches)
 
 
@@ -228,8 +228,8 @@ def _steps(
             total += float(loss.detach()) * len(mine)
             if loss.requires_grad:
                 loss = loss if team.size == 1 else loss * (len(mine) / len(picked))
-                penalty = learner.penalty()
-                loss = loss if penalty is None else loss + penalty.to(loss.device) / team.size
+                penalty = learner.penalty() if team.leads else None
+                loss = loss if penalty is None else loss + penalty.to(loss.device)
                 loss.backward()  # type: ignore[no-untyped-call]
         team.add_gradients(optimizer.parameters)
         if any(parameter.grad is not None for parameter in optimizer.parameters):

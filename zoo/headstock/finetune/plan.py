@@ -92,7 +92,7 @@ def plan_recipe(
     split = choose_split(table, head_type, options)
     taken = [] if isinstance(split, RandomSplit) else [split.column]
     columns = choose_columns(table, roles_of(head_type), options.columns, taken)
-    return Recipe(
+    recipe = Recipe(
         format=FORMAT,
         seed=options.seed,
         backbone=BackboneChoice(name=version.name, digest=digest),
@@ -110,24 +110,24 @@ def plan_recipe(
         ),
         stopping=Stopping(patience=options.patience, min_delta=options.min_delta),
         features=Features(cache=options.cache),
-        compute=_compute(options),
     )
-
-
-def _compute(options: Options) -> ComputeChoice | None:
-    """How the backbone is trained; raises `InvalidInput` where there is nothing of it to train."""
     if options.compute is None:
-        return None
-    if options.strategy == FEATURE_EXTRACTION:
+        return recipe
+    return recipe.model_copy(update={"compute": checked_compute(options.compute, recipe)})
+
+
+def checked_compute(choice: ComputeChoice, recipe: Recipe) -> ComputeChoice:
+    """How the backbone is trained; raises `InvalidInput` where there is nothing of it to train, or too few rows."""
+    if not recipe.strategy.live:
         raise InvalidInput(
             "--device, --precision, --compile and --processes say how the backbone is trained, and strategy "
-            f"{options.strategy!r} trains no part of it",
+            f"{recipe.strategy.name!r} trains no part of it",
             fix="--strategy last-1, full, lora, ..., or leave them out",
         )
     from headstock.finetune.team import check_batches
 
-    check_batches(options.compute, options.batch_size)
-    return options.compute
+    check_batches(choice, recipe.optimizer.batch_size)
+    return choice
 
 
 def _pace(options: Options) -> Pace:

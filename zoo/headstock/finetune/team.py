@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 
 import torch
@@ -11,6 +12,9 @@ import torch
 from headstock.errors import FailedPrecondition, InvalidInput
 from headstock.finetune.launch import launched
 from headstock.finetune.recipe import ComputeChoice
+
+_PATIENCE = timedelta(days=7)
+"""How long processes wait for one that reads features of a large data set for all of them."""
 
 
 class Team:
@@ -84,7 +88,9 @@ class Accelerated(Team):
         """Of floating point only: counters are equal already."""
         for buffer in buffers:
             if buffer.is_floating_point():
-                buffer.copy_(self._sum(buffer.to(self.device)) / self.size)
+                summed = self._sum(buffer.to(self.device)).to(buffer.device)
+                # Of equal numbers the mean is the number, which a sum of three thirds is not.
+                buffer.copy_(torch.where(summed == buffer * self.size, buffer, summed / self.size))
 
     def total(self, value: float) -> float:
         """In double precision where the device has it."""
@@ -111,16 +117,17 @@ def team_of(choice: ComputeChoice | None) -> Team:
 
     Raises `FailedPrecondition` without the device or the library, and if other processes were launched than asked for.
     """
+    asked = 1 if choice is None else choice.processes
+    if asked != launched():
+        raise FailedPrecondition(
+            f"the recipe is for {asked} {'process' if asked == 1 else 'processes'} and {launched()} were launched",
+            fix=f"headstock fine-tune --processes {launched()}" if asked == 1 else "headstock fine-tune launches them",
+        )
     if choice is None:
         return Team()
     if choice.device == "cuda" and not torch.cuda.is_available():
         raise FailedPrecondition(
             "the recipe trains on 'cuda' and torch sees no GPU", fix="--device cpu, or a CUDA build of torch"
-        )
-    if choice.processes != launched():
-        raise FailedPrecondition(
-            f"the recipe is for {choice.processes} processes and {launched()} were launched",
-            fix=f"headstock fine-tune --processes {choice.processes} launches them",
         )
     if choice.processes == 1:
         return Team(torch.device(choice.device))
@@ -130,7 +137,12 @@ def team_of(choice: ComputeChoice | None) -> Team:
         raise FailedPrecondition(
             "accelerate is not installed, and several processes need it", fix="pip install 'headstock[train]'"
         ) from error
-    return Accelerated(PartialState(cpu=choice.device == "cpu"))
+    return Accelerated(PartialState(cpu=choice.device == "cpu", timeout=_PATIENCE))
+
+
+def alone_on(choice: ComputeChoice | None) -> Team:
+    """One process on the device that a recipe asks for."""
+    return Team() if choice is None else Team(torch.device(choice.device))
 
 
 def check_batches(choice: ComputeChoice, batch_size: int) -> None:

@@ -23,7 +23,7 @@ from headstock.finetune.observer import Observer, Trackers
 from headstock.finetune.prepare import Prepared
 from headstock.finetune.reset import reset
 from headstock.finetune.run import Onlooker, RunFolder
-from headstock.finetune.team import Team, team_of
+from headstock.finetune.team import Team, alone_on, team_of
 from headstock.finetune.values import Values, flat, pick, width_of
 from headstock.graph import Graph
 from headstock.records import Artefact
@@ -75,7 +75,7 @@ def train_head(
     recipe = prepared.recipe
     began = time.perf_counter()
     # What is only compared runs beside the run, in the process that leads.
-    team = Team() if compared else team_of(recipe.compute)
+    team = alone_on(recipe.compute) if compared else team_of(recipe.compute)
     try:
         restored = _restore(catalogue, host, prepared)
         before = group_digests(restored) if restored is not None and recipe.strategy.changes_backbone else {}

@@ -78,6 +78,12 @@ def check_recipe(
     choice = recipe.objective
     if choice is None:
         raise InvalidInput("the recipe has no objective: it makes a model", fix="headstock fine-tune --recipe")
+    for section in ("compute", "parent", "teacher", "adaptation"):
+        if getattr(recipe, section) is not None:
+            raise InvalidInput(
+                f"the recipe has both an objective and [{section}], which says nothing to an objective",
+                fix=f"leave [{section}] out",
+            )
     require_strategy(recipe.strategy.name)
     if not recipe.strategy.changes_backbone:
         raise InvalidInput(

@@ -107,7 +107,7 @@ def _sound(sample: Sequence[Any]) -> Seen:
         import soundfile
     except ImportError as error:
         raise FailedPrecondition(
-            "soundfile is not installed, and looking at recordings needs it", fix="pip install 'headstock[train]'"
+            "soundfile is not installed, and looking at recordings needs it", fix="pip install 'headstock[serve]'"
         ) from error
     try:
         samples = decode(sample[0], 0, rate=_RATE, max_seconds=_MOST_SECONDS)
