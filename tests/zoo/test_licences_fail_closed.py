@@ -96,7 +96,18 @@ def test_distil_asks_before_the_teacher_answers_anything(
     monkeypatch.setattr("headstock.finetune.lesson.answers", refuse)
     rows = [f"w{i} {'great' if i % 2 else 'awful'},{'positive' if i % 2 else 'negative'}" for i in range(24)]
     Path("rows.csv").write_text("text,label\n" + "\n".join(rows) + "\n")
-    asked = ["distil", "--teacher", "teacher", "--student", "toy", "--data", "rows.csv", "--name", "student"]
+    asked = [
+        "distil",
+        "--teacher",
+        "teacher",
+        "--student",
+        "toy",
+        "--data",
+        "rows.csv",
+        "--name",
+        "student",
+        "--any-size",
+    ]
     monkeypatch.setattr(sys, "argv", ["headstock", *asked, "--epochs", "1", "--strategy", "feature-extraction"])
 
     with pytest.raises(SystemExit) as ended:

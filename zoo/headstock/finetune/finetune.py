@@ -14,7 +14,7 @@ from headstock.errors import FailedPrecondition, InvalidInput
 from headstock.finetune import report as reports
 from headstock.finetune.lesson import open_lesson
 from headstock.finetune.observer import Observer, Trackers
-from headstock.finetune.prepare import Prepared, prepare
+from headstock.finetune.prepare import Prepared, prepare, require_backbone
 from headstock.finetune.recipe import Recipe
 from headstock.finetune.run import Onlooker, RunFolder
 from headstock.finetune.values import flat, width_of
@@ -66,6 +66,7 @@ def fine_tune(
     asked = assessment or Assessment()
     asked.check(table)
     _require_own(recipe)
+    require_backbone(catalogue, recipe)
     # Before the lesson: asking a teacher about every row is a use of it already.
     stated = _check_licences(catalogue, recipe, name, data_licence, watcher)
     table, lesson = open_lesson(catalogue, host, recipe, table)

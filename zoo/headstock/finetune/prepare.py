@@ -185,8 +185,14 @@ def _check_options(head_type: HeadType, recipe: Recipe) -> None:
 def _load_backbone(catalogue: Catalogue, recipe: Recipe) -> ServableBackbone:
     from headstock.servable import load_backbone
 
+    require_backbone(catalogue, recipe)
+    return load_backbone(catalogue, Digest(recipe.backbone.digest))
+
+
+def require_backbone(catalogue: Catalogue, recipe: Recipe) -> None:
+    """Raise `NotFound` unless the catalogue has the recipe's backbone."""
     try:
-        return load_backbone(catalogue, Digest(recipe.backbone.digest))
+        catalogue.artefact(Digest(recipe.backbone.digest))
     except NotFound as error:
         raise NotFound(
             f"the catalogue has no backbone {short(recipe.backbone.digest)}, which the recipe calls "
