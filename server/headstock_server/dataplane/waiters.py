@@ -40,7 +40,7 @@ class Waiters:
         if not self._turns:
             self._loop.call_soon(self._turn, scheduler)
             self._latest = self._loop.time() + PATIENCE
-        # With everybody there that was expected, only what else came in this turn of the loop is waited for.
+        # Only what else came in this turn of the loop is waited for, unless nobody else waits for the others.
         self._turns = 1 if complete else TURNS
         try:
             await future

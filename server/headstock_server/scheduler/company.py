@@ -16,7 +16,7 @@ _GAPS = 4
 """A wait is at most so many times the usual one: until the first request comes back, or between two of them..."""
 _CAPS = 2
 """...and all the waits after one pass together at most so many times the longest single one."""
-_RETURNING = 0.5
+_RETURNING = 0.9
 """Share of the answered callers that must have been coming back for anybody to wait for them."""
 _WEIGHT = 0.2
 """Of the newest figure in a moving average."""

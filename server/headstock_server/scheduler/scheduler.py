@@ -48,7 +48,8 @@ class Scheduler:
     def submit(self, ticket: Ticket, *, wake: bool = True) -> bool:
         """Queue a ticket; never blocks. Without `wake`, the caller must call `wake` soon: an idle runner sleeps on.
 
-        Returns False while callers who were just answered are likely to ask again: then a little later is soon enough.
+        Returns False if `wake` had better come a little later: others may be about to ask, and the runner itself would
+        not wait for them.
 
         Raises `Exhausted` when the queue is full, `Unavailable` when draining, `DeadlineExceeded` when it is too
         late already or would be by the time it ran, `InvalidInput` for no rows or more rows than the queue holds.
@@ -81,7 +82,7 @@ class Scheduler:
             device.company.asked(now)
             if wake and device.idle:
                 device.wake.notify()
-            return device.company.complete
+            return device.company.complete or bool(device.company.until(now))
 
     def check_room(self, rows: int, making: int = 0) -> None:
         """Raise `Exhausted` if a request of so many rows would be refused however short they are.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable
 from typing import NoReturn, TypeAlias, TypeVar
 
@@ -18,6 +19,9 @@ Context: TypeAlias = "grpc.aio.ServicerContext[bytes, bytes]"
 Handler: TypeAlias = "grpc.RpcMethodHandler[bytes, bytes]"
 Request = TypeVar("Request", bound=Message)
 
+_WAY_BACK, _WAY_BACK_SHARE = 0.02, 0.1
+"""Seconds that an answer may need from the end of its pass to its caller, and at most which part of its time."""
+
 _SMALL = 64 * 1024
 """Bytes of the largest request but ModelInfer's: names and flags."""
 
@@ -26,6 +30,17 @@ async def refuse(context: Context, error: Exception) -> NoReturn:
     """End the call with the code, message and details that belong to `error`."""
     failure = failure_of(error)
     await context.abort(failure.code, failure.message, failure.trailers)
+
+
+def answer_by(context: Context) -> float | None:
+    """When the answer must leave to reach its caller in time, monotonic seconds; None for a call without a deadline.
+
+    An answer that is computed and comes a moment too late has cost what others needed.
+    """
+    remaining = context.time_remaining()
+    if remaining is None:
+        return None
+    return time.monotonic() + remaining - min(_WAY_BACK, _WAY_BACK_SHARE * remaining)
 
 
 def unary(parse: Callable[[bytes], Request], answer: Callable[[Request], Awaitable[Message]]) -> Handler:

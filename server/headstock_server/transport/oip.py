@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 
@@ -14,7 +13,7 @@ from headstock_server.dataplane.infer import DataPlane
 from headstock_server.dataplane.log_settings import LogControl
 from headstock_server.dataplane.zoo import ZooPlane
 from headstock_server.transport import describe
-from headstock_server.transport.calls import Context, Handler, refuse, unary, unary_for_tenant, unimplemented
+from headstock_server.transport.calls import Context, Handler, answer_by, refuse, unary, unary_for_tenant, unimplemented
 from headstock_server.transport.codec import decode_request, encode_response, licence_trailer
 from headstock_server.transport.control import ControlHandlers, check_repository
 from headstock_server.transport.stream import Stream
@@ -58,9 +57,7 @@ class InferenceService:
         """The hot path: no logging, no copies of tensors, one future."""
         try:
             request = decode_request(data, self._plane.limits)
-            remaining = context.time_remaining()
-            if remaining is not None:
-                request.deadline = time.monotonic() + remaining
+            request.deadline = answer_by(context)
             request.tenant = tenant_of(context.invocation_metadata())
             response = await self._plane.infer(request)
             if response.licence_warning:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from typing import TypeAlias
 
 from headstock.errors import HeadstockError
 from headstock.oip import open_inference_grpc_pb2 as pb
 from headstock_server.dataplane.infer import DataPlane
-from headstock_server.transport.calls import Context, refuse
+from headstock_server.transport.calls import Context, answer_by, refuse
 from headstock_server.transport.codec import licence_trailer, parse_request, request_of, response_message
 from headstock_server.transport.status import failure_of
 from headstock_server.transport.tenant import tenant_of
@@ -81,9 +80,7 @@ class Stream:
             if len(received.id) <= self._plane.limits.id_length:
                 identifier = received.id
             request = request_of(received)
-            remaining = self._context.time_remaining()
-            if remaining is not None:
-                request.deadline = time.monotonic() + remaining
+            request.deadline = answer_by(self._context)
             request.tenant = tenant_of(self._context.invocation_metadata())
             response = await self._plane.infer(request)
             if response.licence_warning not in self._warnings:
