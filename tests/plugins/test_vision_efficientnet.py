@@ -59,7 +59,8 @@ def test_pooling_equals_the_checkpoints_own(pooling: str, tmp_path: Path) -> Non
     pixels = torch.randn(3, 3, SIZE, SIZE)
     with torch.no_grad():
         expected, found = reference(pixels), FAMILY.load(files)(pixel_values=pixels)
-    assert torch.equal(found["feature_map"].permute(0, 3, 1, 2), expected.last_hidden_state)
+    # Two modules in one process: convolutions may sum in another order where their memory lies otherwise.
+    torch.testing.assert_close(found["feature_map"].permute(0, 3, 1, 2), expected.last_hidden_state, rtol=0, atol=1e-5)
     torch.testing.assert_close(found["pooled"], expected.pooler_output, rtol=0, atol=1e-6)
     assert found["pooled"].abs().max() > 1e-2
 
