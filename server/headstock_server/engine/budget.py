@@ -18,8 +18,8 @@ from headstock.servable import ServableBackbone, ServableModel
 from headstock_server.engine.residency import Residency, ResidentKey, Usage
 
 OVERHEAD = 24 << 20
-"""Bytes of a session's bookkeeping, and of what the largest pass writes between layers. Measured for all-MiniLM-L6-v2: a
-few MiB where a pass holds 256 tokens, about 45 MiB at 1,024; this stands between the two."""
+"""Bytes of a session's bookkeeping, and of what the largest pass writes between layers. For all-MiniLM-L6-v2 that was a
+few MiB where a pass holds 256 tokens, and about 45 MiB at 1,024; this stands between the two."""
 GRAPH_FACTOR = 1.35
 """Resident bytes of a session over those of its file: ONNX Runtime keeps packed copies of the matrices that it
 multiplies by. Measured on Linux with ONNX Runtime on CPU: 1.32 for all-MiniLM-L6-v2, half of which are embeddings."""
