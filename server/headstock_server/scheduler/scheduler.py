@@ -263,6 +263,9 @@ class Scheduler:
             for ticket in tickets:
                 if ticket.result is None:
                     self._close(ticket, error(ticket), done)
+                    if ticket.waiting:
+                        # One row of it was hopeless; nobody waits for the others any more.
+                        self._devices[ticket.model.backbone.lane.device].abandoned.append(ticket)
         self._hand_over(done)
 
     def _close(self, ticket: Ticket, error: HeadstockError | None, done: list[Ticket]) -> None:

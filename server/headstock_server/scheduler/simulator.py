@@ -244,6 +244,8 @@ class Simulator:
             self._waiting -= picked.rows
             for ticket in picked.expired:
                 self._close(ticket, now, DeadlineExceeded("too late"))
+                if ticket.waiting:
+                    self._device.abandoned.append(ticket)
             for ticket in picked.abandoned:
                 self._close(ticket, now, HeadstockError("the caller has gone"))
             if picked.work is not None:
