@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import sqlite3
 import threading
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 
 from headstock.catalogue import Catalogue, gc, leases
+from headstock.catalogue.database import Database
 from headstock.digest import Digest, digest_json
 from headstock.errors import FailedPrecondition, NotFound
 from headstock.records import Edge, Version
@@ -328,6 +330,28 @@ def test_gc_all_the_time_takes_nothing_from_those_who_publish(catalogue: Catalog
         collector.join()
 
     assert errors == []
+    assert catalogue.verify().clean
+
+
+def test_a_version_removed_between_the_two_halves_of_gc_keeps_its_blobs_until_the_next(
+    catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backbone = add_backbone(catalogue)
+    add_model(catalogue, "intents", backbone)
+    real, calls = Database.write, itertools.count(1)
+
+    def write(database: Database, **options: Any) -> Any:
+        if next(calls) == 2:
+            monkeypatch.undo()
+            catalogue.remove("intents")
+        return real(database, **options)
+
+    monkeypatch.setattr(Database, "write", write)
+    assert catalogue.gc().blobs == ()
+    assert catalogue.verify().clean
+
+    assert catalogue.gc().blobs
+    assert present(catalogue) == blobs_of(catalogue, backbone)
     assert catalogue.verify().clean
 
 

@@ -47,7 +47,8 @@ def collect(database: Database, store: BlobStore, actor: str, *, dry_run: bool) 
         artefacts.erase_files(connection, first.hollow)
         leases.sweep(connection)
     with database.write() as connection:
-        plan = _plan(connection, store)
+        # Versions may have been removed in between: their rows still stand, so their blobs wait for the next time.
+        plan = _plan(connection, store, spare_named=True)
         sizes = {blob: store.delete(blob, unless_newer=plan.since) for blob in plan.blobs}
         deleted = tuple(blob for blob, size in sizes.items() if size)
         temporaries = store.dead_temporaries(delete=True)
@@ -58,16 +59,17 @@ def collect(database: Database, store: BlobStore, actor: str, *, dry_run: bool) 
     return report
 
 
-def _plan(connection: sa.Connection, store: BlobStore) -> _Plan:
+def _plan(connection: sa.Connection, store: BlobStore, *, spare_named: bool = False) -> _Plan:
+    """What goes now; `spare_named` keeps every blob that a row names, whether or not anything reaches the row."""
     guard = leases.protected(connection)
     keep = reach(connection, guard.digests)
     known = list(connection.execute(sa.select(schema.artefacts.c.digest, schema.artefacts.c.erased)))
     needed: set[str] = set(guard.digests)
     hollow: set[Digest] = set()
     for row in connection.execute(sa.select(schema.files)):
-        if row.artefact in keep.bytes:
+        if spare_named or row.artefact in keep.bytes:
             needed.add(row.blob)
-        elif row.artefact in keep.records:
+        if row.artefact in keep.records and row.artefact not in keep.bytes:
             hollow.add(Digest(row.artefact))
     since = None if guard.since is None else guard.since - _CLOCK_SLACK
     present = list(store.digests())
