@@ -73,8 +73,13 @@ def main() -> int:
 def _add(parser: argparse.ArgumentParser) -> None:
     for name in PEERS:
         default = ENVIRONMENTS / name / "bin" / "python"
-        parser.add_argument(f"--{name}-python", type=Path, default=default, help=f"Python of {name}'s environment")
+        parser.add_argument(f"--{name}-python", type=_absolute, default=default, help=f"{name}'s Python")
     parser.add_argument("--models", type=int, default=MODELS, help="of the last part; 1 leaves it out (%(default)s)")
+
+
+def _absolute(text: str) -> Path:
+    """The peers start elsewhere. Links stay: an environment's Python is one."""
+    return Path(text).absolute()
 
 
 def one_model(

@@ -178,7 +178,7 @@ def test_a_row_of_a_busy_model_waits_for_its_own_queue_and_as_much_of_every_othe
 
 
 @pytest.mark.parametrize("load", [1.0, 3.0, 10.0])
-def test_overload_costs_waiting_and_lateness_but_no_work(load: int) -> None:
+def test_overload_costs_waiting_but_no_work_and_nothing_that_was_accepted_comes_late(load: int) -> None:
     """At ten times the rate as many tokens per second run as at the limit, in full passes."""
     random = np.random.default_rng(1)
     limit = 8 / (SERVICE(128) / 1e9)
@@ -187,3 +187,6 @@ def test_overload_costs_waiting_and_lateness_but_no_work(load: int) -> None:
     answered = sum(r.outcome == "answered" for r in result.requests)
     assert answered / 5.0 >= 0.9 * limit
     assert result.idle_ns == 0
+    assert not [r for r in result.requests if r.outcome == "late"]
+    small = [p for p in result.passes if len(p.work.rows) < 8]
+    assert load == 1.0 or len(small) <= 0.02 * len(result.passes)

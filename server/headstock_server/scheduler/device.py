@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from headstock_server.scheduler.company import Company
 from headstock_server.scheduler.contract import Backbone, LaneKey
-from headstock_server.scheduler.lane import Lane, Picked
+from headstock_server.scheduler.lane import Lane, Pass, Picked
 from headstock_server.scheduler.options import SchedulerOptions
 from headstock_server.scheduler.policy import NEVER
 from headstock_server.scheduler.promises import Promises
@@ -125,6 +125,24 @@ class Device:
                 return picked
             ready_at = min(ready_at, picked.ready_at)
         return Picked(ready_at=ready_at)
+
+    def begun(self, work: Pass) -> None:
+        """A runner took that pass. Caller holds the scheduler's lock, as for `ended` and `took`."""
+        pace = self.lane(work.backbone).meter.pace
+        lengths = [row.length for row in work.rows]
+        self.promises.begun(id(work), work.at_ns + pace.of(len(lengths), max(lengths)))
+
+    def ended(self, work: Pass) -> None:
+        """The pass is over."""
+        self.promises.ended(id(work))
+
+    def took(self, work: Pass, padded: int, ran_ns: int, now: int) -> None:
+        """The pass computed `padded` tokens, which took `ran_ns`, and is answered `now`."""
+        meter = self.lane(work.backbone).meter
+        lengths = [row.length for row in work.rows]
+        longest = max(lengths)
+        meter.observe(padded // longest, longest, ran_ns)
+        meter.answered(lengths, now - work.at_ns)
 
     def _forget(self) -> None:
         """Let go of the lanes of backbones that were unloaded; whoever is loaded again gets a new one."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
@@ -19,6 +19,10 @@ _STARTING_PASSES = 4.0
 """How many passes the profiled rate counts for."""
 _CLIP = 2.0
 """A pass that took longer than this times the estimate counts as that much: one stall must not turn callers away."""
+_STRETCH_WEIGHT = 0.2
+"""Of the newest pass in the stretch."""
+_MOST_STRETCHED = 4.0
+"""One pass counts as at most that."""
 _MEMORY = 16.0
 """Passes of one size whose mean stands in the table; more make it slow to follow."""
 
@@ -44,6 +48,8 @@ class Pace:
     """How far passes lie from the estimate, on average."""
     table: Table = field(default_factory=dict)
     """What was measured; sizes that were not take the nearest count of rows of their length, else the line."""
+    stretch: float = 1.0
+    """How many times longer than the least that is known (`least`) passes have been taking, from choice to answer."""
 
     def time(self, padded: float) -> float:
         """Nanoseconds that a pass of that many padded tokens takes by the line alone."""
@@ -72,7 +78,11 @@ class Pace:
         cells = self.table.get(_bucket(longest))
         if cells is None:
             return self.token_ns
-        return min(self.token_ns * self._factor(cell) for cell in cells.values())
+        return min(cell.ns / cell.padded for cell in cells.values())
+
+    def least(self, lengths: Iterable[int]) -> float:
+        """Least nanoseconds that rows of these lengths cost, each in the best pass that is known."""
+        return sum([length * self.token(length) for length in lengths])
 
     def _factor(self, cell: Cell) -> float:
         """What the passes of a cell take, over what the line says of them."""
@@ -113,7 +123,13 @@ class PaceMeter:
         slope = (n * self._xy - x * y) / (n * self._xx - x * x)
         slope = min(max(slope, 1e-3), y / x)
         spread = pace.spread_ns + (1 - _DECAY) * (off - pace.spread_ns)
-        self.pace = Pace((y - slope * x) / n, slope, spread, self._measured(rows, longest, ns))
+        self.pace = Pace((y - slope * x) / n, slope, spread, self._measured(rows, longest, ns), pace.stretch)
+
+    def answered(self, lengths: Iterable[int], ns: int) -> None:
+        """A pass of rows of these lengths took `ns` from its choice to its answers, with all that went on beside it."""
+        pace = self.pace
+        taken = min(max(ns / pace.least(lengths), 1.0), _MOST_STRETCHED)
+        self.pace = replace(pace, stretch=pace.stretch + _STRETCH_WEIGHT * (taken - pace.stretch))
 
     def _measured(self, rows: int, longest: int, ns: float) -> Table:
         """The table with one more pass in it; a new one, because any thread may be reading the old one."""

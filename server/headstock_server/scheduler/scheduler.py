@@ -205,6 +205,7 @@ class Scheduler:
                         ticket.timings.started_ns = ticket.timings.started_ns or now
                         if ticket.deadline is not None:
                             device.promises.started(ticket, row.length)
+                    device.begun(picked.work)
                     if device.idle and self._rows:
                         device.wake.notify()
                     return picked.work
@@ -220,11 +221,11 @@ class Scheduler:
     def _finish(self, device: Device, work: Pass, executed: Executed) -> None:
         done: list[Ticket] = []
         with self._lock:
+            device.ended(work)
             record = self._recorder.ran(work, executed)
             if not executed.reran:
-                longest = max([row.length for row in work.rows])
-                meter = device.lane(work.backbone).meter
-                meter.observe(executed.padded_tokens // longest, longest, executed.input_ns + executed.infer_ns)
+                ran_ns = executed.input_ns + executed.infer_ns
+                device.took(work, executed.padded_tokens, ran_ns, time.monotonic_ns())
             for ticket, index, due, value in zip(work.tickets, work.indices, work.dues, executed.values, strict=True):
                 if ticket.result is not None:
                     continue

@@ -262,13 +262,15 @@ class Simulator:
         end = now + self._service(padded, max(lengths))
         for ticket, row in zip(work.tickets, work.rows, strict=True):
             self._device.promises.started(ticket, row.length)
+        self._device.begun(work)
         self._free -= 1
         self.result.passes.append(SimulatedPass(now, end, work, padded, sum(lengths)))
         self._at(end, lambda at: self._finish(work, at, end - now))
 
     def _finish(self, work: Pass, now: int, taken: int) -> None:
         self._free += 1
-        self._device.lane(work.backbone).meter.observe(len(work.rows), max(row.length for row in work.rows), taken)
+        self._device.ended(work)
+        self._device.took(work, len(work.rows) * max(row.length for row in work.rows), taken, now)
         for ticket, index, due, value in zip(work.tickets, work.indices, work.dues, execute(work).values, strict=True):
             if ticket.result is not None:
                 continue
