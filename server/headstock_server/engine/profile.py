@@ -16,6 +16,7 @@ DEFAULT_TOKENS = 128
 DEFAULT_TOKEN_NS = 200_000.0
 """Rate to assume where nothing could be measured."""
 _ENOUGH = 0.97
+_ROUNDS = 3
 _LENGTH = 16
 _ROWS = {
     "cpu": (1, 2, 4, 8, 16, 32, 64),
@@ -77,11 +78,11 @@ def profile(
     rows = sample(preprocessor)
     if rows is None:
         return assumed()
-    length, best = rows.length, dict[int, float]()
+    length, best, largest = rows.length, dict[int, float](), device == "cpu"
     deadline = time.perf_counter() + seconds
-    # Two rounds after the warm-up, interleaved: one disturbance must not decide against one size.
+    # Rounds after the warm-up, interleaved: one disturbance must not decide against one size.
     run([rows])
-    for round_ in range(3):
+    for round_ in range(_ROUNDS):
         for before, count in zip((1, *_ROWS[device]), _ROWS[device], strict=False):
             expected = best.get(count) or best.get(before, 0.0) * count / before
             if time.perf_counter() + expected > deadline and count > 1:
@@ -96,8 +97,11 @@ def profile(
                 break
             taken = max(clock() - start, 1e-9)
             best[count] = min(best.get(count, taken), taken) if round_ else taken
-    points = [Point(count, count * length, taken) for count, taken in sorted(best.items())]
-    return choose(points, largest=device == "cpu")
+        points = [Point(count, count * length, taken) for count, taken in sorted(best.items())]
+        if round_ and largest and _good(points)[-1] is points[-1]:
+            # No other size would be chosen any more, and the largest takes half of the time.
+            break
+    return choose(points, largest=largest)
 
 
 def choose(points: Sequence[Point], *, largest: bool) -> Profile:
@@ -107,11 +111,15 @@ def choose(points: Sequence[Point], *, largest: bool) -> Profile:
     runs the pass: then what a pass costs besides, and what is lost by turning from one work to the other, is shared by
     more rows.
     """
-    top = max(points, key=lambda p: p.rate)
-    good = [p for p in points if p.rate >= _ENOUGH * top.rate]
+    good = _good(points)
     chosen = good[-1] if largest else good[0]
     tokens = max(chosen.tokens, DEFAULT_TOKENS) if chosen is points[-1] else chosen.tokens
     return Profile(tokens, chosen.seconds * 1e9 / chosen.tokens, tuple(points))
+
+
+def _good(points: Sequence[Point]) -> list[Point]:
+    top = max(points, key=lambda p: p.rate)
+    return [p for p in points if p.rate >= _ENOUGH * top.rate]
 
 
 def sample(preprocessor: Preprocessor) -> Row | None:
