@@ -71,6 +71,24 @@ def test_a_rows_answer_does_not_depend_on_the_rows_beside_it(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", postprocess.KINDS)
+def test_what_nobody_asked_for_changes_nothing_of_what_somebody_did(kind: str) -> None:
+    spec, raw = SPECS[kind]
+    spec = {"kind": kind, **spec}
+    contexts = None if postprocess.reads(spec) == "any" else _contexts()
+    everything = postprocess.apply(spec, raw, contexts)
+    for name, value in everything.items():
+        np.testing.assert_array_equal(postprocess.apply(spec, raw, contexts, [name])[name], value)
+
+
+def test_logits_alone_cost_no_reading_of_them() -> None:
+    for kind in ("classification", "multi-label", "token-classification", "answer", "transcript"):
+        spec, raw = SPECS[kind]
+        contexts = None if postprocess.reads({"kind": kind}) == "any" else _contexts()
+        found = postprocess.apply({"kind": kind, **spec}, raw, contexts, ["logits"])
+        assert set(found) <= {"logits", "lengths"}, kind
+
+
+@pytest.mark.parametrize("kind", postprocess.KINDS)
 def test_a_spec_is_plain_json_and_survives_it(kind: str) -> None:
     spec = {"kind": kind, **SPECS[kind][0]}
     assert postprocess.outputs(json.loads(json.dumps(spec))) == postprocess.outputs(spec)

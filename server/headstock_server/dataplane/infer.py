@@ -186,7 +186,8 @@ class DataPlane:
             ticket = Ticket(model, made, deadline, tenant=tenant, priority=priority)
             raw = await self._waiters.run(self._scheduler, ticket)
             contexts = None if model.reads == "any" else [row.extra for row in ticket.rows]
-            tensors = postprocess.apply(model.head.postprocess, raw, contexts)
+            wanted = [output.name for output in request.outputs]
+            tensors = postprocess.apply(model.head.postprocess, raw, contexts, wanted)
         except (HeadstockError, asyncio.CancelledError) as error:
             counters.failed(monotonic_ns() - started)
             log.debug("%s:%d failed a request: %s", model.name, model.number, type(error).__name__)

@@ -14,7 +14,7 @@ from headstock.errors import Unsupported
 from headstock.postprocess.anomaly import Anomaly
 from headstock.postprocess.answer import Answer
 from headstock.postprocess.entities import Entities
-from headstock.postprocess.kind import Array, Contexts, Kind, Raw, sigmoid, softmax
+from headstock.postprocess.kind import Array, Contexts, Kind, Raw, Wanted, sigmoid, softmax
 from headstock.postprocess.transcript import Transcript
 from headstock.postprocess.vectors import Classification, Embedding, MultiLabel, Regression
 from headstock.records import Reads, TensorSpec
@@ -42,12 +42,13 @@ def outputs(spec: Mapping[str, Any]) -> tuple[TensorSpec, ...]:
     return _kind(spec).outputs(spec)
 
 
-def apply(spec: Mapping[str, Any], raw: Raw, contexts: Contexts = None) -> dict[str, Array]:
+def apply(spec: Mapping[str, Any], raw: Raw, contexts: Contexts = None, wanted: Wanted = ()) -> dict[str, Array]:
     """Answers for raw head outputs: [n, out], or one array [positions, out] per row where `per_position`.
 
-    BYTES tensors are object arrays of `bytes`. `contexts` holds each row's `extra` where `reads` is not `any`.
+    BYTES tensors are object arrays of `bytes`. `contexts` holds each row's `extra` where `reads` is not `any`. Outputs
+    that are not `wanted` may be left out; without any named, all are there.
     """
-    return _kind(spec).apply(spec, raw, contexts)
+    return _kind(spec).apply(spec, raw, contexts, wanted)
 
 
 def per_position(spec: Mapping[str, Any]) -> bool:

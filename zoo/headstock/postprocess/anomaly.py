@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from headstock.postprocess.kind import Array, Contexts, Floats, Kind
+from headstock.postprocess.kind import Array, Contexts, Floats, Kind, Wanted
 from headstock.records import TensorSpec
 
 
@@ -30,7 +30,7 @@ class Anomaly(Kind):
             TensorSpec("anomaly_map", "FP32", (-1, -1, -1)),
         )
 
-    def apply(self, spec: Mapping[str, Any], raw: Floats, contexts: Contexts) -> dict[str, Array]:
+    def apply(self, spec: Mapping[str, Any], raw: Floats, contexts: Contexts, wanted: Wanted = ()) -> dict[str, Array]:
         """Raw outputs are the map [n, height, width]."""
         score = raw.reshape(len(raw), -1).max(axis=1)
         return {"score": score, "anomalous": score > np.float32(1), "anomaly_map": raw}

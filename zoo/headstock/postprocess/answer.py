@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from headstock.postprocess.entities import trimmed
-from headstock.postprocess.kind import Array, Contexts, Floats, Kind, known, padded, softmax, texts
+from headstock.postprocess.kind import Array, Contexts, Floats, Kind, Wanted, asks, known, padded, softmax, texts
 from headstock.records import TensorSpec
 
 
@@ -52,10 +52,14 @@ class Answer(Kind):
             TensorSpec("lengths", "INT64", (-1,)),
         )
 
-    def apply(self, spec: Mapping[str, Any], raw: Sequence[Floats], contexts: Contexts) -> dict[str, Array]:
+    def apply(
+        self, spec: Mapping[str, Any], raw: Sequence[Floats], contexts: Contexts, wanted: Wanted = ()
+    ) -> dict[str, Array]:
         """Raw outputs are the logits of each row's tokens."""
-        found = [best(row, c, int(spec["most_tokens"])) for row, c in zip(raw, known(contexts), strict=True)]
         logits, lengths = padded(raw)
+        if not asks(wanted, "answer", "start", "end", "score"):
+            return {"logits": logits, "lengths": lengths}
+        found = [best(row, c, int(spec["most_tokens"])) for row, c in zip(raw, known(contexts), strict=True)]
         return {
             "answer": texts([f.text for f in found]),
             "start": np.array([f.start for f in found], np.int64),

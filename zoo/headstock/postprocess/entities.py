@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from headstock.postprocess.kind import Array, Contexts, Floats, Kind, known, padded, softmax, texts
+from headstock.postprocess.kind import Array, Contexts, Floats, Kind, Wanted, asks, known, padded, softmax, texts
 from headstock.records import TensorSpec
 
 OUTSIDE = "O"
@@ -54,13 +54,17 @@ class Entities(Kind):
             TensorSpec("lengths", "INT64", (-1,)),
         )
 
-    def apply(self, spec: Mapping[str, Any], raw: Sequence[Floats], contexts: Contexts) -> dict[str, Array]:
+    def apply(
+        self, spec: Mapping[str, Any], raw: Sequence[Floats], contexts: Contexts, wanted: Wanted = ()
+    ) -> dict[str, Array]:
         """Raw outputs are the logits of each row's tokens."""
+        logits, lengths = padded(raw)
+        if not asks(wanted, "entities"):
+            return {"logits": logits, "lengths": lengths}
         found = [
             json.dumps([asdict(span) for span in spans(row, context, spec["labels"])], ensure_ascii=False)
             for row, context in zip(raw, known(contexts), strict=True)
         ]
-        logits, lengths = padded(raw)
         return {"entities": texts(found), "logits": logits, "lengths": lengths}
 
 

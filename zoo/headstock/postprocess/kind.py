@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
@@ -17,6 +17,8 @@ Raw: TypeAlias = "Floats | Sequence[Floats]"
 """Raw outputs: [n, ...], or one array [positions, out] per row where rows differ in length."""
 Contexts: TypeAlias = "Sequence[Mapping[str, Any] | None] | None"
 """What the preprocessor said of each row: `headstock.preprocess.Row.extra`."""
+Wanted: TypeAlias = Collection[str]
+"""Names of the outputs that somebody asked for; empty for all of them."""
 
 
 class Kind(ABC):
@@ -33,8 +35,13 @@ class Kind(ABC):
         """The tensors that a model with this spec answers, in order."""
 
     @abstractmethod
-    def apply(self, spec: Mapping[str, Any], raw: Any, contexts: Contexts) -> dict[str, Array]:
-        """Answers for raw outputs, one per `outputs`; BYTES tensors are object arrays of `bytes`."""
+    def apply(self, spec: Mapping[str, Any], raw: Any, contexts: Contexts, wanted: Wanted = ()) -> dict[str, Array]:
+        """Answers for raw outputs by name, those of `wanted` at least; BYTES tensors are object arrays of `bytes`."""
+
+
+def asks(wanted: Wanted, *names: str) -> bool:
+    """True if any of these outputs is wanted."""
+    return not wanted or any(name in wanted for name in names)
 
 
 def softmax(logits: Floats) -> Floats:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from headstock.ctc import greedy, log_softmax
-from headstock.postprocess.kind import Array, Contexts, Floats, Kind, padded, texts
+from headstock.postprocess.kind import Array, Contexts, Floats, Kind, Wanted, asks, padded, texts
 from headstock.records import TensorSpec
 
 BLANK = "<blank>"
@@ -36,10 +36,14 @@ class Transcript(Kind):
             TensorSpec("lengths", "INT64", (-1,)),
         )
 
-    def apply(self, spec: Mapping[str, Any], raw: Sequence[Floats], contexts: Contexts) -> dict[str, Array]:
+    def apply(
+        self, spec: Mapping[str, Any], raw: Sequence[Floats], contexts: Contexts, wanted: Wanted = ()
+    ) -> dict[str, Array]:
         """Raw outputs are the logits of each row's frames."""
-        read = [greedy(log_softmax(row), spec["alphabet"]) for row in raw]
         logits, lengths = padded(raw)
+        if not asks(wanted, "text", "confidence"):
+            return {"logits": logits, "lengths": lengths}
+        read = [greedy(log_softmax(row), spec["alphabet"]) for row in raw]
         confidence = np.exp([r.score / max(len(row), 1) for r, row in zip(read, raw, strict=True)])
         return {
             "text": texts([r.text.strip() for r in read]),

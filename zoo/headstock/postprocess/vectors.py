@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from headstock.postprocess.kind import Array, Contexts, Floats, Kind, sigmoid, softmax, texts
+from headstock.postprocess.kind import Array, Contexts, Floats, Kind, Wanted, asks, sigmoid, softmax, texts
 from headstock.records import TensorSpec
 
 
@@ -26,12 +26,16 @@ class Classification(Kind):
             TensorSpec("label", "BYTES", (-1,)),
         )
 
-    def apply(self, spec: Mapping[str, Any], raw: Floats, contexts: Contexts) -> dict[str, Array]:
+    def apply(self, spec: Mapping[str, Any], raw: Floats, contexts: Contexts, wanted: Wanted = ()) -> dict[str, Array]:
         """Raw outputs are the logits."""
-        labels = spec["labels"]
-        # Of a thousand labels, those of these rows.
-        names = texts([labels[index] for index in raw.argmax(axis=-1).tolist()])
-        return {"logits": raw, "probabilities": softmax(raw), "label": names}
+        answers: dict[str, Array] = {"logits": raw}
+        if asks(wanted, "probabilities"):
+            answers["probabilities"] = softmax(raw)
+        if asks(wanted, "label"):
+            labels = spec["labels"]
+            # Of a thousand labels, those of these rows.
+            answers["label"] = texts([labels[index] for index in raw.argmax(axis=-1).tolist()])
+        return answers
 
 
 class MultiLabel(Kind):
@@ -49,15 +53,18 @@ class MultiLabel(Kind):
             TensorSpec("labels", "BYTES", (-1,)),
         )
 
-    def apply(self, spec: Mapping[str, Any], raw: Floats, contexts: Contexts) -> dict[str, Array]:
+    def apply(self, spec: Mapping[str, Any], raw: Floats, contexts: Contexts, wanted: Wanted = ()) -> dict[str, Array]:
         """Raw outputs are the logits."""
-        probabilities = sigmoid(raw)
+        answers: dict[str, Array] = {"logits": raw}
+        if not asks(wanted, "probabilities", "labels"):
+            return answers
+        probabilities = answers["probabilities"] = sigmoid(raw)
         names, threshold = spec["labels"], spec["threshold"]
         chosen = [
             [names[i] for i in np.argsort(-row, kind="stable").tolist() if row[i] > threshold] for row in probabilities
         ]
-        written = texts([json.dumps(row, ensure_ascii=False) for row in chosen])
-        return {"logits": raw, "probabilities": probabilities, "labels": written}
+        answers["labels"] = texts([json.dumps(row, ensure_ascii=False) for row in chosen])
+        return answers
 
 
 class Regression(Kind):
@@ -69,7 +76,7 @@ class Regression(Kind):
         """The number."""
         return (TensorSpec("value", "FP32", (-1,)),)
 
-    def apply(self, spec: Mapping[str, Any], raw: Floats, contexts: Contexts) -> dict[str, Array]:
+    def apply(self, spec: Mapping[str, Any], raw: Floats, contexts: Contexts, wanted: Wanted = ()) -> dict[str, Array]:
         """Raw outputs are the numbers [n, 1]."""
         return {"value": raw[:, 0]}
 
@@ -83,7 +90,7 @@ class Embedding(Kind):
         """The vector."""
         return (TensorSpec("embedding", "FP32", (-1, int(spec["width"]))),)
 
-    def apply(self, spec: Mapping[str, Any], raw: Floats, contexts: Contexts) -> dict[str, Array]:
+    def apply(self, spec: Mapping[str, Any], raw: Floats, contexts: Contexts, wanted: Wanted = ()) -> dict[str, Array]:
         """Raw outputs are the vectors."""
         if spec.get("normalise", True):
             norms = np.linalg.norm(raw, axis=-1, keepdims=True)
