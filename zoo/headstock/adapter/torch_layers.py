@@ -1,8 +1,8 @@
-"""What an adapter is made from on the training side: the layers' own weights, and what peft has learnt."""
+"""Adapters on the torch side: the layers' own weights, what peft has learnt, and an adapter folded into its layers."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from headstock.adapter.parameters import Pair
@@ -61,3 +61,20 @@ def peft_parameters(model: torch.nn.Module, adapter: str = "default") -> dict[st
     if not found:
         raise InvalidInput(f"the model has no LoRA layers of adapter {adapter!r}")
     return found
+
+
+def fold(module: torch.nn.Module, parameters: Mapping[str, Pair]) -> None:
+    """Add each layer's A B to its weight, in place: x (W + A B) for x W + (x A) B. The sum is FP64 before it is stored.
+
+    Raises `InvalidInput` for a layer that the module lacks and `Unsupported` for one that is not linear.
+    """
+    import numpy as np
+    import torch
+
+    for name, weight in target_weights(module, parameters).items():
+        a, b = (part.astype(np.float64) for part in parameters[name])
+        folded = (weight.astype(np.float64) + a @ b).astype(np.float32)
+        layer = module.get_submodule(name)
+        flipped = folded.T if isinstance(layer, torch.nn.Linear) else folded
+        with torch.no_grad():
+            layer.get_parameter("weight").copy_(torch.from_numpy(np.ascontiguousarray(flipped)))

@@ -8,7 +8,9 @@ from typing import Any
 from headstock.cli.output import human_size, visible
 from headstock.digest import short
 
-_SHOWN_ELSEWHERE = {"source", "commit", "files", "parity", "metrics", "majority", "labels", "head", "recipe"}
+_SHOWN_ELSEWHERE = {
+    "source", "commit", "files", "parity", "agreement", "speeds", "metrics", "majority", "labels", "head", "recipe",
+}  # fmt: skip
 _WIDTH = 14
 
 Lines = Iterator[str]
@@ -26,6 +28,8 @@ def page(description: Mapping[str, Any]) -> str:
         ("Lineage", _lineage(description["lineage"], "")),
         ("Isolation", _certificate(description["certificate"])),
         ("Parity", _parity(description["details"].get("parity"))),
+        ("Agreement", _agreement(description["details"].get("agreement", {}))),
+        ("Speed", _speed(description["details"].get("speeds", ()))),
         ("Metrics", _metrics(description["details"])),
         ("Labels", _labels(description)),
         ("Details", _details(description["details"])),
@@ -147,6 +151,21 @@ def _parity(parity: Any) -> Lines:
             for tap, found in parity.items()
         ]
         yield from _columns(rows)
+
+
+def _agreement(agreement: Mapping[str, Mapping[str, float]]) -> Lines:
+    """Of a variant with what it was made from."""
+    yield from _columns(
+        (what, f"differs by at most {found['max_error']:.3g}", f"of {found['scale']:.3g}")
+        for what, found in agreement.items()
+    )
+
+
+def _speed(speeds: Sequence[Mapping[str, float]]) -> Lines:
+    yield from _columns(
+        (f"{s['rows']} x {s['length']}", f"{s['variant_ms']:.2f} ms", f"{s['ratio']:.2f} of what it was made from")
+        for s in speeds
+    )
 
 
 def _metrics(details: Mapping[str, Any]) -> Lines:

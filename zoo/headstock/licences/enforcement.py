@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ from headstock.licences.gate import read_facts, verdict
 from headstock.licences.kept import keep
 from headstock.licences.naming import check_published_name
 from headstock.licences.policy import Policy
-from headstock.records import PRODUCTION, Evidence
+from headstock.records import PRODUCTION, Edge, Evidence
 from headstock.sources.fetched import Statement
 
 if TYPE_CHECKING:
@@ -79,6 +79,28 @@ def check_fine_tune(
     found = judge(facts, planned, policy.context, policy)
     _keep_unless_allowed(catalogue, found)
     return check(found, policy, f"fine-tuning {name!r} on {backbone_name!r}", backbone_name, name)
+
+
+def check_planned(
+    catalogue: Catalogue,
+    subject: Digest,
+    identities: Mapping[str, Mapping[str, Any]],
+    edges: Iterable[Edge],
+    evidence: Iterable[Evidence],
+    what: str,
+    reference: str,
+    name: str,
+) -> list[str]:
+    """Warnings about `subject` if all this were published, before it is made; raises as `check` does.
+
+    `identities` stand for artefacts that do not exist yet: their digests and what they say beside their `kind` decide
+    nothing. `what` is being done, `reference` what a person asks about, `name` what the result will be called.
+    """
+    policy = Policy.load(catalogue.settings)
+    planned = Facts.build(identities, [(edge.child, edge.relation, edge.parent) for edge in edges], evidence)
+    found = judge(_with(read_facts(catalogue), planned), subject, policy.context, policy)
+    _keep_unless_allowed(catalogue, found)
+    return check(found, policy, what, reference, name)
 
 
 def promote(

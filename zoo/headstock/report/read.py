@@ -36,7 +36,10 @@ def reproduce_command(version: Version, report: Mapping[str, Any]) -> str:
         return f"headstock adapt --recipe {version} --data {data} --target {target} --name {version.name}-again"
     replay = (report.get("continued") or {}).get("replay_data")
     more = f" --replay-data {quote(replay)}" if replay else ""
-    return f"headstock fine-tune --recipe {version} --data {data}{more} --name {version.name}-again"
+    trained = f"headstock fine-tune --recipe {version} --data {data}{more} --name {version.name}-again"
+    if "merged" not in version.details:
+        return trained
+    return f"{trained} && headstock variant {version.name}-again --merge-adapter"
 
 
 def _named(data: Mapping[str, Any] | None) -> str:

@@ -24,7 +24,8 @@ _COPY = "an untrained copy"
 def siblings(catalogue: Catalogue, report: Mapping[str, Any]) -> list[tuple[Version, Mapping[str, Any]]]:
     """Versions that were trained for the same head type, tap and backbone on the same rows, newest first.
 
-    Their validation rows are the same too, so their figures can be compared row by row.
+    Their validation rows are the same too, so their figures can be compared row by row. One whose adapter was merged is
+    another in another form, and was not trained.
     """
     rows = (report.get("validation") or {}).get("rows")
     wanted = (report["head_type"], report["data"]["sha256"], report["backbone"]["tap"])
@@ -33,6 +34,7 @@ def siblings(catalogue: Catalogue, report: Mapping[str, Any]) -> list[tuple[Vers
         version
         for version in catalogue.versions(kind="model")
         if wanted == tuple(version.details.get(key) for key in ("head_type", "data_digest", "tap"))
+        and "merged" not in version.details
     ]
     for version in sorted(likely, key=lambda v: v.created_at, reverse=True)[:_MOST_READ]:
         blob = catalogue.artefact(version.subject).files.get("report")

@@ -17,6 +17,8 @@ CUT_ROLES = (STEM, UPPER, PARENT_UPPER, CUT)
 """Roles of a cut's blobs among the files of the backbone that was made: both graphs, the parent's upper part, and the
 record. They say nothing of what is made of that backbone in turn."""
 
+_CUTTING = ("finetuned_from", "merged_from")
+
 
 @dataclass(frozen=True, slots=True)
 class Cut:
@@ -72,7 +74,7 @@ def stored_stem(catalogue: Catalogue, artefact: Artefact) -> StoredStem | None:
         return own
     found: list[StoredStem] = []
     for edge in catalogue.edges(parent=artefact.digest):
-        if edge.relation == "finetuned_from":
+        if edge.relation in _CUTTING:
             child = _read(catalogue, catalogue.artefact(edge.child), PARENT_UPPER)
             graph = artefact.files.get("graph")
             if child is not None and (child.cut.parent, child.cut.parent_graph) == (artefact.digest, graph):
