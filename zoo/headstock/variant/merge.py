@@ -176,7 +176,7 @@ def _edges(
         Edge(backbone, "merged_from", adapter.digest, "adapter folded into the weights"),
         Edge(head, "head_on", backbone),
         Edge(head, "converted_from", model.head_digest, "the same weights, bound to the merged backbone"),
-        Edge(merged, "converted_from", model.version.subject, "adapter merged"),
+        Edge(merged, "merged_from", model.version.subject, "adapter folded into the weights"),
     ]
 
 
