@@ -10,6 +10,8 @@ from typing import Any
 import click
 import pytest
 
+from headstock.cli.fine_tune import command as fine_tune
+from headstock.cli.variant import command as variant
 from headstock.errors import Exhausted
 from headstock_server.bench.command import bench
 from headstock_server.bench.explain import COLUMNS
@@ -41,7 +43,9 @@ def test_the_default_in_the_table_is_the_options_own(name: str) -> None:
 
 
 def test_other_options_on_the_page_exist() -> None:
-    known = {name for command in (serve, bench) for option in command.params for name in option.opts}
+    known = {
+        name for command in (serve, bench, fine_tune, variant) for option in command.params for name in option.opts
+    }
     assert set(re.findall(r"`?(--[a-z][a-z-]+)", PAGE)) <= known
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from headstock.errors import InvalidInput
+from headstock_server.bench.dominant import dominant
 from headstock_server.bench.table import table
 
 COLUMNS = ("at ms", "reason", "rows", "longest", "tokens", "budget", "full", "waste", "waited ms", "ran ms", "models")
@@ -17,10 +18,15 @@ COLUMNS = ("at ms", "reason", "rows", "longest", "tokens", "budget", "full", "wa
 @click.command("explain-batches")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 def explain_batches(file: Path) -> None:
-    """Say why each pass in FILE, from `serve --batch-trace`, was released, how full it was and whose rows it held."""
+    """Say why each pass in FILE, from `serve --batch-trace`, was released, how full it was and whose rows it held.
+
+    A model whose adapter has nearly all rows of the graph with adapters is named below the table.
+    """
     lines = file.read_text(encoding="utf-8").splitlines()
     rows = [_cells(text, number) for number, text in enumerate(lines, 1)]
     click.echo(table([COLUMNS, *rows]))
+    for line in dominant(map(json.loads, lines)):
+        click.echo(f"\n{line}")
 
 
 def _cells(text: str, number: int) -> tuple[str, ...]:
