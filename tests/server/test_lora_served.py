@@ -29,6 +29,7 @@ from headstock.servable import load_model
 from headstock.settings import Settings
 from headstock.testing.tiny import TEXTS, make_tiny_bert
 from headstock.variant import merge_adapter
+from headstock_client import Client
 from headstock_server.engine import AdaptedBackbone, Engine, EngineOptions
 from headstock_server.engine.budget import estimate
 from headstock_server.scheduler import Scheduler, Ticket
@@ -248,6 +249,22 @@ def test_statistics_tell_the_plain_lane_from_the_one_with_adapters(zoo: Zoo) -> 
     assert {adapted: report.requests for adapted, report in reports.items()} == {False: 1, True: 3}
     assert sorted(row.inference_count for row in rows.values()) == [1, 3]
     assert sorted(traced) == ["", *[reports[True].adapters] * 3]
+
+
+def test_the_zoo_rpc_tells_the_lanes_of_one_backbone_apart_and_counts_adapters_and_reused_rows(zoo: Zoo) -> None:
+    """Two models have an adapter; of three equal rows that one request brings, the graph computes one."""
+    with background_server(zoo.settings) as server, Client(server.address) as client:
+        for name in ("plain", "two", "one"):
+            client.classify(name, [TEXTS[0]])
+        client.classify("one", [TEXTS[1]] * 3)
+        lanes = client.backbone_statistics()
+    with Catalogue.open(zoo.settings) as catalogue:
+        adapter = load_model(catalogue, catalogue.version(Reference("one"))).adapter
+    assert adapter is not None
+    (adapted,) = (row for row in lanes if row.adapters == adapter.graph_digest)
+    assert (adapted.adapters_held, adapted.rows, adapted.rows_reused) == (2, 5, 2)
+    plain = [(row.adapters_held, row.rows, row.rows_reused) for row in lanes if not row.adapters and row.rows]
+    assert plain == [(0, 1, 0)]
 
 
 def test_the_memory_of_adapters_and_heads_is_counted_with_their_session(zoo: Zoo) -> None:

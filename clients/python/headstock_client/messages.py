@@ -132,10 +132,13 @@ def backbone_statistics(data: bytes) -> list[BackboneStatistics]:
             passes=row.passes,
             mixed_passes=row.mixed_passes,
             rows=row.rows,
+            rows_reused=row.rows_reused,
             requests=row.requests,
             tokens_real=row.tokens_real,
             tokens_padded=row.tokens_padded,
             queued_rows=row.queued_rows,
+            adapters=row.adapters,
+            adapters_held=row.adapters_held,
         )
         for row in zoo_pb2.BackboneStatisticsResponse.FromString(data).backbones
     ]

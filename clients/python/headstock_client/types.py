@@ -137,7 +137,7 @@ class ModelState:
 
 @dataclass(frozen=True, slots=True)
 class BackboneStatistics:
-    """What one backbone has done since the server started."""
+    """What one backbone, or its graph with adapters, has done since the server started."""
 
     backbone: str
     """Digest."""
@@ -147,9 +147,15 @@ class BackboneStatistics:
     mixed_passes: int
     """Passes that held rows of more than one model."""
     rows: int
+    rows_reused: int
+    """Of `rows`, those answered by what the backbone had computed for an equal row of the pass."""
     requests: int
     tokens_real: int
     """Tokens that callers sent."""
     tokens_padded: int
     """Tokens that the graph computed, padding included."""
     queued_rows: int
+    adapters: str
+    """Digest of the graph that takes adapters, which has a lane of its own; empty for the plain backbone."""
+    adapters_held: int
+    """Adapters that loaded models have in that graph now."""

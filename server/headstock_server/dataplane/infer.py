@@ -136,8 +136,7 @@ class DataPlane:
 
     def backbone_reports(self) -> list[BackboneReport]:
         """Statistics of every backbone that is loaded or has run."""
-        lanes = [model.backbone.lane for model in self._repository.loaded()]
-        return self._statistics.backbones(self._scheduler.statistics(), lanes)
+        return self._statistics.backbones(self._scheduler.statistics(), self._repository.loaded())
 
     async def _infer(self, request: InferRequest) -> InferResponse:
         started = monotonic_ns()

@@ -115,19 +115,27 @@ class Statistics:
             for name, number in sorted(self._counters)
         ]
 
-    def backbones(self, scheduler: SchedulerStatistics, loaded: Iterable[LaneKey]) -> list[BackboneReport]:
+    def backbones(self, scheduler: SchedulerStatistics, loaded: Iterable[LoadedModel]) -> list[BackboneReport]:
         """Every lane that is loaded or has run."""
-        lanes = sorted({*loaded, *scheduler.backbones})
-        return [self._backbone_report(lane, scheduler.backbones.get(lane)) for lane in lanes]
+        slots: dict[LaneKey, set[int]] = {}
+        for model in loaded:
+            slots.setdefault(model.backbone.lane, set()).add(model.adapter_slot)
+        return [
+            # Slot 0 is no adapter.
+            self._backbone_report(lane, scheduler.backbones.get(lane), len(slots.get(lane, set()) - {0}))
+            for lane in sorted({*slots, *scheduler.backbones})
+        ]
 
-    def _backbone_report(self, lane: LaneKey, seen: BackboneStatistics | None) -> BackboneReport:
+    def _backbone_report(self, lane: LaneKey, seen: BackboneStatistics | None, adapters_held: int) -> BackboneReport:
         return BackboneReport(
             digest=lane.backbone,
             adapters=lane.adapters,
+            adapters_held=adapters_held,
             device=lane.device,
             passes=seen.passes if seen else 0,
             mixed_passes=seen.mixed_passes if seen else 0,
             rows=seen.rows if seen else 0,
+            rows_reused=seen.reused_rows if seen else 0,
             requests=sum(c.requests for c in self._counters.values() if c.lane == lane),
             tokens_real=seen.real_tokens if seen else 0,
             tokens_padded=seen.padded_tokens if seen else 0,
@@ -172,10 +180,12 @@ class BackboneReport:
     digest: str
     adapters: str
     """Digest of the graph that takes adapters; empty for the plain backbone, which has a lane of its own."""
+    adapters_held: int
     device: str
     passes: int
     mixed_passes: int
     rows: int
+    rows_reused: int
     requests: int
     tokens_real: int
     tokens_padded: int

@@ -116,10 +116,13 @@ class ZooService:
                 passes=report.passes,
                 mixed_passes=report.mixed_passes,
                 rows=report.rows,
+                rows_reused=report.rows_reused,
                 requests=report.requests,
                 tokens_real=report.tokens_real,
                 tokens_padded=report.tokens_padded,
                 queued_rows=report.queued_rows,
+                adapters=report.adapters,
+                adapters_held=report.adapters_held,
             )
         return response
 

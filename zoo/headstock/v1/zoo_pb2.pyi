@@ -1179,7 +1179,9 @@ Global___BackboneStatisticsResponse: _TypeAlias = BackboneStatisticsResponse  # 
 
 @_typing.final
 class BackboneStatistics(_message.Message):
-    """Counters of one backbone; all of them only grow, but for the queue depth."""
+    """Counters of one lane: of a backbone, or of its graph with adapters. All of them only grow, but for `queued_rows` and
+    `adapters_held`.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1192,6 +1194,9 @@ class BackboneStatistics(_message.Message):
     TOKENS_PADDED_FIELD_NUMBER: _builtins.int
     QUEUED_ROWS_FIELD_NUMBER: _builtins.int
     DEVICE_FIELD_NUMBER: _builtins.int
+    ROWS_REUSED_FIELD_NUMBER: _builtins.int
+    ADAPTERS_FIELD_NUMBER: _builtins.int
+    ADAPTERS_HELD_FIELD_NUMBER: _builtins.int
     backbone: _builtins.str
     """`sha256:` and 64 hex digits."""
     passes: _builtins.int
@@ -1210,6 +1215,12 @@ class BackboneStatistics(_message.Message):
     """Rows that wait now."""
     device: _builtins.str
     """Where it runs: `cpu` or `cuda`."""
+    rows_reused: _builtins.int
+    """Of `rows`, those answered by what the backbone had computed for an equal row of the pass."""
+    adapters: _builtins.str
+    """Digest of the graph that takes adapters, which has a lane of its own; empty for the plain backbone."""
+    adapters_held: _builtins.int
+    """Adapters that loaded models have in that graph now."""
     def __init__(
         self,
         *,
@@ -1222,10 +1233,13 @@ class BackboneStatistics(_message.Message):
         tokens_padded: _builtins.int = ...,
         queued_rows: _builtins.int = ...,
         device: _builtins.str = ...,
+        rows_reused: _builtins.int = ...,
+        adapters: _builtins.str = ...,
+        adapters_held: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["backbone", b"backbone", "device", b"device", "mixed_passes", b"mixed_passes", "passes", b"passes", "queued_rows", b"queued_rows", "requests", b"requests", "rows", b"rows", "tokens_padded", b"tokens_padded", "tokens_real", b"tokens_real"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapters", b"adapters", "adapters_held", b"adapters_held", "backbone", b"backbone", "device", b"device", "mixed_passes", b"mixed_passes", "passes", b"passes", "queued_rows", b"queued_rows", "requests", b"requests", "rows", b"rows", "rows_reused", b"rows_reused", "tokens_padded", b"tokens_padded", "tokens_real", b"tokens_real"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
