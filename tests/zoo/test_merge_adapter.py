@@ -249,6 +249,17 @@ def test_merging_again_gives_the_same_version_and_its_plan_the_verdict_of_that(a
     assert f"the licence verdict is {found.value}: {found.reason}; " in said[0]
 
 
+def test_the_card_calls_the_one_an_adapter_and_the_other_a_merge(after: Catalogue) -> None:
+    """In the hub's words: a merged model holds an adapter's weights, and is none."""
+    tiny = after.newest("tiny").subject
+    source = artefact_of("source", {"kind": "source", "spec": "hf:org/tiny"})
+    after.publish(Publication("tiny", "backbone", tiny, [source], [Edge(tiny, "finetuned_from", source.digest)]))
+    environment = {"HEADSTOCK_HOME": str(after.settings.home)}
+    for name, word in (("adapted", "adapter"), ("merged", "merge")):
+        card = CliRunner().invoke(cli, ["card", name], env=environment).stdout
+        assert f"base_model_relation: {word}" in card
+
+
 # ------------------------------------------------------------------------------------------------ refusals
 def test_only_a_model_with_an_adapter_can_be_merged(after: Catalogue) -> None:
     """The message says which it is, and what to type instead."""

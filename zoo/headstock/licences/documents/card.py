@@ -25,7 +25,7 @@ _PIPELINES = {
     "embedding": "feature-extraction",
 }
 _HUB = "hf:"
-_RELATIONS = {"adapter_of": "adapter", "merged_from": "merge", "quantised_from": "quantized"}
+_RELATIONS = {"merged_from": "merge", "quantised_from": "quantized"}
 
 
 @dataclass(frozen=True)
@@ -105,6 +105,8 @@ def _bases(facts: Facts, digest: str) -> list[str]:
 
 def _relation(facts: Facts, digest: str) -> str | None:
     """The hub's word; None where it has none: a checkpoint that was only converted is no derivative in its words."""
+    if facts.kinds[digest] == "adapter" or any(part == "adapter" for part, _ in facts.parts(digest)):
+        return "adapter"
     reached = [relation for d in closure(facts, digest) for relation, _ in facts.edges.get(d, ())]
     named = [word for ours, word in _RELATIONS.items() if ours in reached]
     if named:
