@@ -38,6 +38,8 @@ from headstock.names import Reference
 from headstock.plugin_host import open_host
 from headstock.records import Edge, HeadIdentity, ModelIdentity, Publication, artefact_of
 from headstock.report.gate import check_promotion
+from headstock.report.read import read_report, reproduce_command
+from headstock.report.sharing import siblings
 from headstock.servable import load_model
 from headstock.settings import Settings
 from headstock.variant import Merged, merge_adapter
@@ -66,7 +68,14 @@ def _publish_adapted(catalogue: Catalogue) -> None:
         post = {"kind": "classification", "labels": ["a", "b", "c"]}
         identity = HeadIdentity("text-classification", backbone, "mean", "linear", blob, WIDTH, 3, post, adapter.digest)
         head = artefact_of("head", identity.to_json(), {"parameters": blob})
-        files = {"report": catalogue.store.put_json({"strategy": "lora"})}
+        report = {
+            "strategy": "lora",
+            "head_type": "text-classification",
+            "data": {"name": "tickets.csv", "sha256": "0" * 64},
+            "backbone": {"name": "tiny", "digest": backbone, "tap": "mean"},
+            "validation": {"rows": "1" * 64},
+        }
+        files = {"report": catalogue.store.put_json(report)}
         model = artefact_of("model", ModelIdentity(backbone, head.digest, adapter.digest).to_json(), files)
         edges = [
             Edge(head.digest, "head_on", backbone),
@@ -74,7 +83,15 @@ def _publish_adapted(catalogue: Catalogue) -> None:
             Edge(adapter.digest, "adapter_of", backbone),
             Edge(adapter.digest, "trained_on", DATA.digest),
         ]
-        details = {"strategy": "lora", "transfer": NEGATIVE, "seconds": 9, "head": head.digest}
+        details = {
+            "strategy": "lora",
+            "head_type": "text-classification",
+            "data_digest": "0" * 64,
+            "tap": "mean",
+            "transfer": NEGATIVE,
+            "seconds": 9,
+            "head": head.digest,
+        }
         artefacts = [DATA, adapter, head, model]
         catalogue.publish(Publication("adapted", "model", model.digest, artefacts, edges, details=details))
 
@@ -181,6 +198,15 @@ def test_the_merged_backbone_can_be_trained_further(after: Catalogue) -> None:
     assert artefact_of("backbone", restored.identity.to_json()).digest == digest
 
 
+def test_layers_below_the_adapter_are_shared_with_the_plain_backbone(after: Catalogue) -> None:
+    """Here the embeddings: rows of both meet in one stem."""
+    plain, merged = (load_model(after, after.newest(name)).backbone for name in ("adapted", "merged"))
+    assert merged.stem is not None
+    assert plain.stem is not None
+    assert merged.stem.digest == plain.stem.digest
+    assert merged.stem.depth == "embeddings"
+
+
 # ------------------------------------------------------------------------------------------ what it came from
 def test_lineage_names_both_that_were_merged_and_keeps_the_history_of_the_head(after: Catalogue) -> None:
     old, new = _identity(after, "adapted"), _identity(after, "merged")
@@ -201,6 +227,17 @@ def test_a_verdict_on_transfer_is_not_lost_by_merging(after: Catalogue) -> None:
     assert details["merged"] == {"model": "adapted:1", "adapter": _identity(after, "adapted").adapter, "rank": RANK}
     with pytest.raises(FailedPrecondition, match="negative transfer"):
         check_promotion(after.newest("merged"))
+
+
+def test_the_report_is_that_of_the_run_and_its_last_line_merges_again(after: Catalogue) -> None:
+    """Beside other ways to train on those rows the merged model is none: nothing was trained."""
+    version, report = read_report(after, "merged")
+    assert report == read_report(after, "adapted")[1]
+    assert [str(sibling) for sibling, _ in siblings(after, report)] == ["adapted:1"]
+    assert reproduce_command(version, report) == (
+        "headstock fine-tune --recipe merged:1 --data tickets.csv --name merged-again "
+        "&& headstock variant merged-again --merge-adapter"
+    )
 
 
 @pytest.mark.parametrize("licence", ["MIT", "GPL-3.0-only", "CC-BY-NC-4.0", "CC-BY-ND-4.0", "CC-BY-SA-4.0"])
