@@ -11,11 +11,13 @@ import torch
 
 from headstock.adaptation import losses
 from headstock.adaptation.compare import compare
+from headstock.adaptation.domains import Domains
 from headstock.adaptation.publication import served_graph
-from headstock.adaptation.trainer import Domains, Settings, logits_of, train_adapted
+from headstock.adaptation.settings import settings
+from headstock.adaptation.training import logits_of, train_adapted
 
 Floats = npt.NDArray[np.float32]
-QUICK = Settings(epochs=20)
+QUICK = settings(epochs=20)
 
 
 def contrast(images: Floats, dice: np.random.Generator) -> Floats:
@@ -38,8 +40,8 @@ def background(images: Floats, dice: np.random.Generator) -> Floats:
 
 def digits(
     change: Callable[[Floats, np.random.Generator], Floats], classes: int = 10
-) -> tuple[Domains, Floats, npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Domains, held-out source rows with their classes, and the target's true classes."""
+) -> tuple[Domains, npt.NDArray[np.int64]]:
+    """Domains, and the target's true classes."""
     from sklearn.datasets import load_digits
 
     data, dice = load_digits(), np.random.default_rng(0)
@@ -49,13 +51,13 @@ def digits(
     changed = change(images[other], dice).reshape(-1, 64).astype(np.float32)
     kept = truth[other] < classes
     flat = images.reshape(-1, 64)
-    return Domains(flat[train], truth[train], changed[kept], 10), flat[held], truth[held], truth[other][kept]
+    return Domains(flat[train], truth[train], flat[held], truth[held], changed[kept], 10), truth[other][kept]
 
 
 def gain(method: str, domains: Domains, truth: npt.NDArray[np.int64], seed: int) -> float:
     """Points of target accuracy over source-only."""
     adapted, base = (
-        (logits_of(train_adapted(m, domains, seed, Settings(epochs=30)), domains.target).argmax(axis=1) == truth).mean()
+        (logits_of(train_adapted(m, domains, seed, settings(epochs=30)), domains.target).argmax(axis=1) == truth).mean()
         for m in (method, "source-only")
     )
     return 100 * float(adapted - base)
@@ -65,7 +67,7 @@ def gain(method: str, domains: Domains, truth: npt.NDArray[np.int64], seed: int)
 def test_the_method_that_fits_the_change_gains_in_every_seed(
     change: Callable[[Floats, np.random.Generator], Floats], method: str, points: float
 ) -> None:
-    domains, _, _, truth = digits(change)
+    domains, truth = digits(change)
     assert min(gain(method, domains, truth, seed) for seed in (0, 1)) > points
 
 
@@ -73,15 +75,15 @@ def test_the_method_that_fits_the_change_gains_in_every_seed(
 def test_a_target_that_is_not_the_source_moved_is_refused(
     change: Callable[[Floats, np.random.Generator], Floats],
 ) -> None:
-    domains, held, truth, _ = digits(change)
-    assert compare(domains, held, truth, ("coral",), (0, 1), QUICK).verdict == "adaptation failed"
+    domains, _ = digits(change)
+    assert compare(domains, ("coral",), (0, 1), QUICK).verdict == "adaptation failed"
 
 
 def test_label_shift_is_flagged_only_where_classes_are_missing_and_dann_is_unstable() -> None:
-    shifted, held, truth, _ = digits(contrast, classes=3)
-    assert compare(shifted, held, truth, ("mcc",), (0, 1), QUICK).label_shift.flagged
-    domains, held, truth, _ = digits(contrast)
-    found = compare(domains, held, truth, ("mcc", "dann"), (0, 1), QUICK)
+    shifted, _ = digits(contrast, classes=3)
+    assert compare(shifted, ("mcc",), (0, 1), QUICK).label_shift.flagged
+    domains, _ = digits(contrast)
+    found = compare(domains, ("mcc", "dann"), (0, 1), QUICK)
     assert not found.label_shift.flagged
     assert [(s.method, s.stable) for s in found.scores[1:]] == [("mcc", True), ("dann", False)]
     assert (found.chosen, found.verdict) == ("mcc", "adapted")
@@ -120,7 +122,7 @@ def test_importance_weights_favour_source_rows_that_look_like_the_target() -> No
 
 
 def test_equal_seeds_give_equal_graphs_that_answer_as_the_trained_head() -> None:
-    domains, *_ = digits(contrast)
-    first, second = (train_adapted("mmd", domains, 3, Settings(epochs=1)) for _ in range(2))
+    domains, _ = digits(contrast)
+    first, second = (train_adapted("mmd", domains, 3, settings(epochs=1)) for _ in range(2))
     assert first.graph() == second.graph()
     assert served_graph(first, domains.target)[1] < 1e-5
