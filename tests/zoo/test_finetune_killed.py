@@ -38,10 +38,10 @@ def gradual(folder: Path, name: str) -> list[str]:
 
 
 def adaptation(folder: Path, name: str) -> list[str]:
-    """Six runs of forty epochs, told as 240 epochs."""
+    """Six runs of twenty epochs, told as 120."""
     return [
         *MAIN, "adapt", *HEAD, "--data", str(folder / "rows.csv"), "--target", str(folder / "target.csv"), "--name",
-        name, "--methods", "coral,dann", "--seeds", "2", "--epochs", "40", "--batch-size", "4", "--verbose",
+        name, "--methods", "coral,dann", "--seeds", "2", "--epochs", "20", "--batch-size", "4", "--verbose",
     ]  # fmt: skip
 
 
