@@ -105,11 +105,12 @@ def check_recipe(
         raise InvalidInput(f"objective {objective.name!r} {said} {strange[0]!r}; its options are {known}")
     backbone.identity.tap(recipe.head.tap)
     if table is not None:
-        _require_data(recipe, table)
+        require_data(recipe, table)
     return choice, objective, backbone
 
 
-def _require_data(recipe: Recipe, table: Table) -> None:
+def require_data(recipe: Recipe, table: Table) -> None:
+    """Raise `FailedPrecondition` if `table` is not the recipe's data."""
     found = data_digest(table, recipe.data.columns)
     if found != recipe.data.sha256:
         raise FailedPrecondition(
