@@ -13,6 +13,7 @@ from headstock.adaptation.domains import Domains
 from headstock.adaptation.journal import RunJournal
 from headstock.adaptation.plan import choice_of, require_target, seeds_of, settings_of
 from headstock.adaptation.publication import AdaptedModel, publish_adapted, served_graph
+from headstock.data.artefact import dataset_artefact
 from headstock.data.dataset import read_inputs
 from headstock.data.inputs import RawInputs
 from headstock.data.roles import input_roles
@@ -25,7 +26,7 @@ from headstock.finetune.prepare import Prepared, prepare
 from headstock.finetune.recipe import Recipe
 from headstock.finetune.report import environment
 from headstock.finetune.run import RunFolder
-from headstock.records import Artefact, Version, artefact_of
+from headstock.records import Version
 
 if TYPE_CHECKING:
     from headstock.catalogue import Catalogue
@@ -97,8 +98,8 @@ def adapt(
         report = _report(prepared, target, comparison)
         report |= {"parity": parity, "seconds": {"total": round(time.perf_counter() - began, 3)}}
         data_sets = [
-            _artefact(table, prepared.recipe.data.sha256),
-            _artefact(target, choice.target.sha256),
+            dataset_artefact(table, prepared.recipe.data.sha256),
+            dataset_artefact(target, choice.target.sha256),
         ]
         model = AdaptedModel(
             recipe.head.type,
@@ -149,17 +150,6 @@ def _domains(catalogue: Catalogue, prepared: Prepared, inputs: RawInputs, watche
     train, held_out = list(split.train), list(split.validation)
     classes = len(prepared.targets.labels)
     return Domains(source[train], labels[train], source[held_out], labels[held_out], target, classes)
-
-
-def _artefact(table: Table, sha256: str) -> Artefact:
-    identity = {
-        "kind": "dataset",
-        "sha256": sha256,
-        "rows": len(table),
-        "columns": list(table.columns),
-        "name": table.name,
-    }
-    return artefact_of("dataset", identity)
 
 
 def _report(prepared: Prepared, target: Table, comparison: Comparison) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from headstock.finetune.recipe import OptimizerChoice, Stopping
-from headstock.finetune.strategy import Phase, Strategy
+from headstock.finetune.strategy import FEATURE_EXTRACTION, Pace, Strategy, built_in
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,24 +33,8 @@ def settings(
     strength: float = 1.0,
 ) -> Settings:
     """Settings by what a person may ask for: passes over the source rows, rows of each domain a step, Adam's rate."""
-    phase = Phase(
-        name="adapt",
-        live=(),
-        epochs=epochs,
-        learning_rate=learning_rate,
-        backbone_rate=0.0,
-        decay=1.0,
-        schedule="constant",
-    )
-    strategy = Strategy(
-        name="adaptation",
-        phases=(phase,),
-        initial="pretrained",
-        l2_sp=0.0,
-        interpolation=1.0,
-        lora_rank=0,
-        lora_alpha=0,
-    )
+    pace = Pace(epochs=epochs, learning_rate=learning_rate, schedule="constant")
+    strategy = built_in(FEATURE_EXTRACTION, pace).model_copy(update={"name": "adaptation"})
     # Adam is AdamW without decay.
     optimizer = OptimizerChoice(
         name="adamw", weight_decay=0.0, beta1=0.9, beta2=0.999, epsilon=1e-8, batch_size=batch_size

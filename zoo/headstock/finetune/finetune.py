@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from headstock.data.artefact import dataset_artefact
 from headstock.data.table import Table
 from headstock.digest import Digest
 from headstock.errors import FailedPrecondition, InvalidInput
@@ -18,7 +19,7 @@ from headstock.finetune.prepare import Prepared, prepare, require_backbone
 from headstock.finetune.recipe import Recipe
 from headstock.finetune.run import Onlooker, RunFolder
 from headstock.finetune.values import flat, width_of
-from headstock.records import Artefact, Version, artefact_of
+from headstock.records import Artefact, Version
 from headstock.report import Assessment, assess
 
 if TYPE_CHECKING:
@@ -202,12 +203,6 @@ def _majority(prepared: Prepared) -> dict[str, Any] | None:
 
 
 def _dataset_artefact(prepared: Prepared) -> Artefact:
-    table = prepared.table
-    identity = {
-        "kind": "dataset",
-        "sha256": prepared.recipe.data.sha256,
-        "rows": len(table) - prepared.replayed,
-        "columns": list(table.columns),
-        "name": table.name,
-    }
-    return artefact_of("dataset", identity)
+    # Rows of the parent's data that are seen again are another data set's.
+    own = len(prepared.table) - prepared.replayed
+    return dataset_artefact(prepared.table, prepared.recipe.data.sha256, own)

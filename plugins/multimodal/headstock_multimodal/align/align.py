@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from headstock.data.artefact import dataset_artefact
 from headstock.data.dataset import read_inputs
 from headstock.data.inputs import RawInputs
 from headstock.data.split import Split, split_rows
@@ -27,7 +28,7 @@ from headstock.names import check_name
 from headstock.objectives.prepare import require_data
 from headstock.records import Version
 from headstock_multimodal.align.plan import ROLES, TAPPED, towers_of
-from headstock_multimodal.align.publication import dataset_of, publish
+from headstock_multimodal.align.publication import publish
 from headstock_multimodal.align.report import build_report, measure
 from headstock_multimodal.heads.towers import Tower, require_same_space
 from headstock_multimodal.space import moved_space, space_of
@@ -112,7 +113,7 @@ def align(
         retrieval = measure((before, head), seen, pairs.targets.only(rows))
         report = build_report(recipe, table, towers, pairs.split, retrieval, history, time.perf_counter() - began)
         made = _admit(catalogue, towers, restored, parents, head.projections(), body is not None, watcher.say)
-        dataset = dataset_of(table, recipe)
+        dataset = dataset_artefact(table, recipe.data.sha256)
         versions = {
             role: publish(catalogue, host, names[role], role, towers, made[role], recipe, report, dataset, stated)
             for role in towers
