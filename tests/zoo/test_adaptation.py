@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -12,9 +14,11 @@ import torch
 from headstock.adaptation import losses
 from headstock.adaptation.compare import compare
 from headstock.adaptation.domains import Domains
+from headstock.adaptation.journal import Journal
 from headstock.adaptation.publication import served_graph
 from headstock.adaptation.settings import settings
 from headstock.adaptation.training import logits_of, train_adapted
+from headstock.finetune.checkpoint import State
 
 Floats = npt.NDArray[np.float32]
 QUICK = settings(epochs=20)
@@ -101,6 +105,8 @@ def test_losses_are_zero_where_nothing_is_left_to_do_and_positive_elsewhere() ->
     rows = torch.randn(40, 3, generator=torch.Generator().manual_seed(0))
     assert float(losses.coral_loss(rows, rows)) == 0
     assert float(losses.coral_loss(rows, 2 * rows)) > 0
+    # The last batch of an epoch may be a single row, which has no covariance.
+    assert float(losses.coral_loss(rows[:1], rows)) == 0
     assert abs(float(losses.mmd_loss(rows, rows))) < 1e-6
     assert float(losses.mmd_loss(rows, rows + 2)) > 0.1
     certain = 100 * torch.eye(3)
@@ -119,6 +125,24 @@ def test_importance_weights_favour_source_rows_that_look_like_the_target() -> No
     weights = losses.importance_weights(source, target)
     assert weights[-1] > weights[0]
     assert weights.mean() == pytest.approx(1, abs=1e-5)
+
+
+def test_the_last_epoch_is_kept_whatever_the_source_says() -> None:
+    """An adaptation may cost source accuracy, and no target label says which epoch is best."""
+
+    class Epochs(Journal):
+        kept: ClassVar[list[int]] = []
+        accuracies: ClassVar[list[float]] = []
+
+        def epoch(self, method: str, seed: int, state: State) -> None:
+            self.kept.append(state.best_epoch)
+            self.accuracies.append(state.history[-1]["accuracy"])
+
+    domains, _ = digits(contrast)
+    wrong = replace(domains, truth=(domains.truth + 1) % 10)
+    train_adapted("mmd", wrong, 0, settings(epochs=6), Epochs())
+    assert Epochs.kept == [1, 2, 3, 4, 5, 6]
+    assert Epochs.accuracies[0] > Epochs.accuracies[-1]
 
 
 def test_equal_seeds_give_equal_graphs_that_answer_as_the_trained_head() -> None:
