@@ -21,7 +21,7 @@ from headstock.data.table import Table
 from headstock.errors import InvalidInput
 from headstock.finetune.feature_cache import FeatureCache
 from headstock.finetune.features import FeatureExtractor
-from headstock.finetune.observer import Observer
+from headstock.finetune.observer import Observer, Trackers
 from headstock.finetune.prepare import Prepared, prepare
 from headstock.finetune.recipe import Recipe
 from headstock.finetune.report import environment
@@ -68,6 +68,7 @@ def adapt(
     """Publish the head that the validators choose as the next version of `name`; the backbone stays what it is.
 
     Running the same recipe again continues an interrupted run and ends with the same head.
+
     `recipe` is one of `plan_adaptation`; `target` needs the input column only, and a label column there is never read.
     Raises `InvalidInput` for data or a head type that cannot be adapted, `FailedPrecondition` for data that is not the
     recipe's, `Conflict` while another process runs the recipe, `LicenceRefused` before anything is trained.
@@ -88,8 +89,9 @@ def adapt(
         for one, licence in ((table.name, said.source), (target.name, said.target))
     ]
     domains = _domains(catalogue, prepared, inputs, watcher)
-    with RunFolder(catalogue.settings.runs, recipe) as run:
-        journal = RunJournal(run, recipe, compared(choice.methods), seeds_of(recipe), watcher)
+    trackers = Trackers(host.callbacks(), watcher.say)
+    with RunFolder(catalogue.settings.runs, recipe) as run, trackers.following(recipe, prepared.backbone.identity):
+        journal = RunJournal(run, recipe, compared(choice.methods), seeds_of(recipe), watcher, trackers)
         try:
             comparison = compare(domains, choice.methods, seeds_of(recipe), settings, journal)
         finally:
@@ -97,10 +99,6 @@ def adapt(
         graph, parity = served_graph(comparison.head, domains.target)
         report = _report(prepared, target, comparison)
         report |= {"parity": parity, "seconds": {"total": round(time.perf_counter() - began, 3)}}
-        data_sets = [
-            dataset_artefact(table, prepared.recipe.data.sha256),
-            dataset_artefact(target, choice.target.sha256),
-        ]
         model = AdaptedModel(
             recipe.head.type,
             prepared.backbone.digest,
@@ -111,9 +109,11 @@ def adapt(
             _details(report),
             recipe,
         )
+        data_sets = [dataset_artefact(table, recipe.data.sha256), dataset_artefact(target, choice.target.sha256)]
         evidence = [one.about(artefact.digest) for one, artefact in zip(stated, data_sets, strict=True)]
         version = publish_adapted(catalogue, host, name, model, graph, data_sets, evidence)
         run.remove()
+    trackers.end(prepared.backbone.identity, report)
     return Adaptation(version, comparison, report)
 
 

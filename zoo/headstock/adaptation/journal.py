@@ -13,7 +13,7 @@ from headstock.finetune.checkpoint import State
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from headstock.finetune.observer import Observer
+    from headstock.finetune.observer import Observer, Trackers
     from headstock.finetune.recipe import Recipe
     from headstock.finetune.run import Part, RunFolder
 
@@ -30,13 +30,19 @@ class Journal:
 
 
 class RunJournal(Journal):
-    """Kept in the run folder, a checkpoint for each run, and told to an observer as one long training."""
+    """Kept in the run folder, a checkpoint for each run; an observer is told one long training, trackers each run."""
 
     def __init__(
-        self, folder: RunFolder, recipe: Recipe, methods: Sequence[str], seeds: Sequence[int], watcher: Observer
+        self,
+        folder: RunFolder,
+        recipe: Recipe,
+        methods: Sequence[str],
+        seeds: Sequence[int],
+        watcher: Observer,
+        trackers: Trackers,
     ) -> None:
         """Runs come in the order of `methods`, each with all `seeds`; says how many epochs are done already."""
-        self._watcher, self._epochs = watcher, recipe.strategy.epochs
+        self._watcher, self._trackers, self._epochs = watcher, trackers, recipe.strategy.epochs
         self._parts = {(method, seed): folder.part(f"{method}-{seed}") for method in methods for seed in seeds}
         self._done = dict.fromkeys(self._parts, 0) | {run: _length(part) for run, part in self._parts.items()}
         most, done = self._epochs * len(self._parts), sum(self._done.values())
@@ -60,6 +66,8 @@ class RunJournal(Journal):
         self._done[method, seed] = len(state.history)
         figures = state.history[-1]
         self._watcher.epoch({**figures, "epoch": sum(self._done.values()), "phase": f"{method}, seed {seed}"})
+        # A curve of its own for each run, over its own epochs.
+        self._trackers.epoch(len(state.history), {f"{method}-{seed}/{name}": one for name, one in figures.items()})
 
 
 def _length(part: Part) -> int:

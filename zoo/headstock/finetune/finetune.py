@@ -77,16 +77,10 @@ def fine_tune(
 
     with RunFolder(catalogue.settings.runs, recipe) as run:
         trackers = Trackers(host.callbacks(), watcher.say)
-        trackers.start(recipe.to_json())
-        try:
-            # From here, as a strategy may put a new backbone into the store before the head is published on it.
-            with catalogue.writing(f"fine-tune {name}"):
-                trained = train_head(catalogue, host, prepared, run, watcher, trackers, threads)
-                outcome = _publish(catalogue, host, name, prepared, trained, began, stated, asked, watcher)
-        except BaseException as error:
-            # An interrupt too: a tracker that is never told would show the run as going on for ever.
-            trackers.end(prepared.backbone.identity, {"failed": f"{type(error).__name__}: {error}"})
-            raise
+        # From here, as a strategy may put a new backbone into the store before the head is published on it.
+        with trackers.following(recipe, prepared.backbone.identity), catalogue.writing(f"fine-tune {name}"):
+            trained = train_head(catalogue, host, prepared, run, watcher, trackers, threads)
+            outcome = _publish(catalogue, host, name, prepared, trained, began, stated, asked, watcher)
         run.remove()
     trackers.end(prepared.backbone.identity, outcome.report)
     return outcome

@@ -105,7 +105,11 @@ def align(
     body = _body(recipe, towers, restored, pairs)
     parents = {role: group_digests(one) for role, one in restored.items()}
     trackers = Trackers(host.callbacks(), watcher.say)
-    with RunFolder(catalogue.settings.runs, recipe) as run, catalogue.writing(f"align {name}"):
+    with (
+        RunFolder(catalogue.settings.runs, recipe) as run,
+        trackers.following(recipe, towers["image"].backbone.identity),
+        catalogue.writing(f"align {name}"),
+    ):
         features = _features(catalogue, towers, pairs, watcher)
         before, head, history = _train(recipe, task, pairs, features, body, run, watcher, trackers)
         rows = list(pairs.split.validation)
@@ -205,7 +209,6 @@ def _train(
     train, validation = pairs.split.train, pairs.split.validation
     sides = features[list(train)], features[list(validation)]
     state = read_state(run, head, watcher.say)
-    trackers.start(recipe.to_json())
     if done := len(state.history):
         watcher.say(f"resuming run {short(recipe.digest)} after epoch {done} of at most {recipe.strategy.epochs}")
 
