@@ -16,6 +16,7 @@ from headstock.names import Reference, check_name
 if TYPE_CHECKING:
     from headstock.catalogue import Catalogue
     from headstock.finetune import Recipe, Table
+    from headstock.finetune.observer import Observer
     from headstock.plugin_host import PluginHost
     from headstock_multimodal.align import Aligned
 
@@ -49,7 +50,7 @@ if TYPE_CHECKING:
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of split and order.")
 @click.option("--recipe", metavar="FILE|NAME[:V]", help="Repeat a recipe; decides everything but data and name.")
 @click.option("--data-licence", metavar="ID", default="", help="Licence of the data, as you state it: an SPDX id.")
-@click.option("--verbose", is_flag=True, help="One line per epoch instead of a bar.")
+@click.option("--verbose", is_flag=True, help="One line per epoch.")
 @click.option("--format", "format_", type=click.Choice(["table", "json", "quiet"]), default="table", show_default=True)
 @click.pass_context
 def align_command(
@@ -76,9 +77,8 @@ def align_command(
     check_name(name)
     _check(context, asked, recipe)
     from headstock.catalogue import Catalogue
-    from headstock.cli.fine_tune_progress import open_observer
-    from headstock.cli.recipe_options import read_recipe
     from headstock.finetune import read_table
+    from headstock.finetune.kept_recipe import read_recipe
     from headstock.plugin_host import open_host
     from headstock_multimodal.align import align
 
@@ -86,8 +86,7 @@ def align_command(
     with Catalogue.open() as catalogue:
         host = open_host()
         chosen = read_recipe(catalogue, recipe) if recipe else _plan(catalogue, host, table, asked)
-        observer = open_observer(verbose=verbose, quiet=format_ != "table")
-        made = align(catalogue, host, chosen, table, name, observer=observer, data_licence=data_licence)
+        made = align(catalogue, host, chosen, table, name, observer=_observer(verbose), data_licence=data_licence)
     _print(made, format_)
 
 
@@ -134,6 +133,26 @@ def _plan(catalogue: Catalogue, host: PluginHost, table: Table, asked: Mapping[s
         if asked["last_n"]
     }
     return plan_alignment(image, text, table, alignment, groups)
+
+
+def _observer(verbose: bool) -> Observer:
+    """One that says on stderr what a person should read."""
+    from headstock.finetune.observer import Observer
+
+    class Lines(Observer):
+        """Lines, as they come."""
+
+        def say(self, message: str) -> None:
+            """Print at once."""
+            click.echo(message, err=True)
+
+        def epoch(self, figures: Mapping[str, Any]) -> None:
+            """Print one epoch's figures, if asked."""
+            if verbose:
+                told = (f"{name} {figures[name]:.4f}" for name in ("loss", "validation_loss", "recall_at_1", "seconds"))
+                click.echo(f"epoch {figures['epoch']}: {', '.join(told)}", err=True)
+
+    return Lines()
 
 
 def _print(made: Aligned, format_: str) -> None:
