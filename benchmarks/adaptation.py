@@ -23,7 +23,9 @@ from sklearn.datasets import load_digits
 
 from _common import report
 from headstock.adaptation.compare import Comparison, compare
-from headstock.adaptation.trainer import Domains, Settings, logits_of, train_adapted
+from headstock.adaptation.domains import Domains
+from headstock.adaptation.settings import settings
+from headstock.adaptation.training import logits_of, train_adapted
 
 Floats = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int64]
@@ -31,7 +33,7 @@ Change = Callable[[Floats, np.random.Generator], Floats]
 
 SEEDS = (0, 1, 2, 3, 4)
 METHODS = ("coral", "mcc", "dann", "mmd", "importance")
-SETTINGS = Settings(epochs=30)
+SETTINGS = settings(epochs=30)
 
 
 @dataclass(frozen=True)
@@ -79,9 +81,9 @@ def main() -> int:
     began = time.process_time()
     rows, results, missed = [], {}, []
     for name, fixture in FIXTURES.items():
-        domains, held, held_truth, truth = _digits(fixture)
+        domains, truth = _digits(fixture)
         scores = {m: _accuracies(m, domains, truth) for m in ("source-only", *METHODS)}
-        found = compare(domains, held, held_truth, METHODS, SEEDS, SETTINGS)
+        found = compare(domains, METHODS, SEEDS, SETTINGS)
         for method, values in scores.items():
             gains = values - scores["source-only"]
             judged = next(score for score in found.scores if score.method == method)
@@ -130,8 +132,8 @@ def _accuracies(method: str, domains: Domains, truth: Labels) -> Floats:
     return np.array([100 * (logits_of(h, domains.target).argmax(axis=1) == truth).mean() for h in heads], np.float32)
 
 
-def _digits(fixture: Fixture) -> tuple[Domains, Floats, Labels, Labels]:
-    """Domains, held-out source rows with their classes, and the target's true classes."""
+def _digits(fixture: Fixture) -> tuple[Domains, Labels]:
+    """Domains, and the target's true classes."""
     data, dice = load_digits(), np.random.default_rng(0)
     images, truth = (data.images / 16).astype(np.float32), data.target.astype(np.int64)
     order = dice.permutation(len(images))
@@ -139,7 +141,7 @@ def _digits(fixture: Fixture) -> tuple[Domains, Floats, Labels, Labels]:
     changed = fixture.change(images[other], dice).reshape(-1, 64).astype(np.float32)
     kept = truth[other] < fixture.classes
     flat = images.reshape(-1, 64)
-    return Domains(flat[train], truth[train], changed[kept], 10), flat[held], truth[held], truth[other][kept]
+    return Domains(flat[train], truth[train], flat[held], truth[held], changed[kept], 10), truth[other][kept]
 
 
 if __name__ == "__main__":

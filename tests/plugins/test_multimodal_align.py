@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import csv
+import json
+import re
+import shlex
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +17,13 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 from headstock.catalogue import Catalogue
+from headstock.cli.card import command as card_command
 from headstock.cli.continue_backbone import command as continue_command
 from headstock.cli.pull import command as pull_command
 from headstock.cli.report import command as report_command
-from headstock.errors import DigestMismatch, InvalidInput
+from headstock.errors import DigestMismatch, FailedPrecondition, InvalidInput
+from headstock.finetune import checkpoint
+from headstock.finetune.run import RunFolder
 from headstock.hookspecs import Batch, Targets
 from headstock.names import Reference
 from headstock.settings import Settings
@@ -75,6 +82,14 @@ def opened(home: Path) -> Catalogue:
     return Catalogue.open(Settings.from_environment({"HEADSTOCK_HOME": str(home)}))
 
 
+def state_of(home: Path, name: str) -> Mapping[str, torch.Tensor]:
+    from headstock.backbone.restore import restore
+    from headstock.plugin_host import open_host
+
+    with opened(home) as catalogue:
+        return restore(catalogue, open_host(), catalogue.version(Reference(name)).subject, name).module.state_dict()
+
+
 def space_of(catalogue: Catalogue, name: str) -> Any:
     return catalogue.artefact(catalogue.version(Reference(name)).subject).identity["architecture"]["space"]
 
@@ -94,14 +109,7 @@ def test_pairs_find_each_other_better_than_before(home: Path) -> None:
 
 def test_only_the_projection_of_a_tower_moves(home: Path) -> None:
     """What lies below it stays frozen, so the pooled features stay what the cache has of them."""
-    from headstock.backbone.restore import restore
-    from headstock.plugin_host import open_host
-
-    with opened(home) as catalogue:
-        states = [
-            restore(catalogue, open_host(), catalogue.version(Reference(name)).subject, name).module.state_dict()
-            for name in ("clip-vision", "shop-image")
-        ]
+    states = [state_of(home, name) for name in ("clip-vision", "shop-image")]
     moved = [name for name, tensor in states[0].items() if not torch.equal(tensor, states[1][name])]
     assert moved == ["clip.visual_projection.weight"]
 
@@ -116,6 +124,136 @@ def test_both_towers_enter_with_certificate_and_lineage(home: Path) -> None:
             edges = {(edge.relation, edge.parent) for edge in catalogue.edges(child=digest)}
             assert ("finetuned_from", catalogue.version(Reference(parent)).subject) in edges
             assert {"trained_on", "trained_on_outputs_of"} <= {relation for relation, _ in edges}
+
+
+# ------------------------------------------------------------------------------------------------ towers that learn
+LIVE = (*TOWERS, "--last-n", "1", "--epochs", "8", "--lr", "1e-2", "--backbone-lr", "1e-2", "--patience", "0")
+LAST = {
+    "image": "clip.vision_model.post_layernorm.",
+    "text": "clip.text_model.final_layer_norm.",
+}
+
+
+@pytest.fixture(scope="module")
+def deep(home: Path) -> Mapping[str, Any]:
+    """The report of towers `deep-image` and `deep-text`, whose last layer groups have learned too."""
+    made = run(home, align_command, *LIVE, "--data", str(home / "pairs.csv"), "--name", "deep", "--format", "json")
+    report: Mapping[str, Any] = json.loads(made.stdout)
+    return report
+
+
+def test_the_last_layer_groups_learn_beside_the_projections_and_what_is_below_stays(
+    home: Path, deep: Mapping[str, Any]
+) -> None:
+    assert deep["strategy"] == "align: both projections, of the towers image.last, text.last"
+    assert {tuple(epoch["live"]) for epoch in deep["history"]} == {("image.last", "text.last")}
+    assert deep["history"][-1]["loss"] < deep["history"][0]["loss"]
+    for role, family in (("image", "clip-vision"), ("text", "clip-text")):
+        before, after = (state_of(home, name) for name in (family, f"deep-{role}"))
+        moved = {name for name in before if not torch.equal(before[name], after[name])}
+        projection = f"clip.{'visual' if role == 'image' else 'text'}_projection.weight"
+        assert moved == {f"{LAST[role]}weight", f"{LAST[role]}bias", projection}
+    with opened(home) as catalogue:
+        digests = {catalogue.version(Reference(f"{name}-image")).subject for name in ("shop", "deep")}
+        assert len({*digests, catalogue.version(Reference("clip-vision")).subject}) == 3
+        assert space_of(catalogue, "deep-image") == space_of(catalogue, "deep-text")
+        made = catalogue.edges(child=catalogue.version(Reference("deep-image")).subject)
+    # So much of both is one stem for a server.
+    (note,) = [edge.note for edge in made if edge.relation == "finetuned_from"]
+    assert note == "the parent's own weights up to layer group 'layer.1'"
+
+
+def test_the_recall_after_is_that_of_the_towers_that_were_published(home: Path, deep: Mapping[str, Any]) -> None:
+    """Their own graphs, each half through its tower, find as many of the held-out pairs as the report says."""
+    from headstock.data.dataset import read_inputs
+    from headstock.data.split import split_rows
+    from headstock.data.table import Table
+    from headstock.finetune import Recipe, read_table
+    from headstock.finetune.features import FeatureExtractor
+    from headstock.servable import load_backbone
+
+    table: Table = read_table(home / "pairs.csv")
+    with opened(home) as catalogue:
+        files = catalogue.artefact(catalogue.version(Reference("deep-image")).subject).files
+        recipe = Recipe.from_json(catalogue.store.read_json(files["recipe"]))
+        sides = []
+        for role in ("image", "text"):
+            inputs = read_inputs(table, recipe.data.columns, (role,))
+            backbone = load_backbone(catalogue, catalogue.version(Reference(f"deep-{role}")).subject)
+            found = FeatureExtractor(backbone, "embedding", None).features(inputs, lambda done, total: None)
+            sides.append(np.asarray(found.values))
+            if role == "image":
+                rows = list(split_rows(recipe.split, table, inputs.samples, None).validation)
+    texts = np.unique(np.array(table.columns["text"]), return_inverse=True)[1]
+    targets = Targets(np.stack([np.arange(len(texts)), texts], axis=1)[rows])
+    hits = found_within(np.concatenate(sides, axis=1)[rows], targets, 1, False)
+    assert deep["retrieval"]["image_to_text"]["1"]["after"]["value"] == pytest.approx(hits.mean())
+
+
+def test_an_interrupted_alignment_of_live_towers_ends_with_the_same_towers(
+    home: Path, deep: Mapping[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = RunFolder.write_checkpoint
+
+    def stop(folder: RunFolder, data: bytes) -> None:
+        write(folder, data)
+        state = checkpoint.load(data)
+        if state is not None and len(state.history) == 3:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunFolder, "write_checkpoint", stop)
+        fault(home, align_command, *LIVE, "--data", str(home / "pairs.csv"), "--name", "deeper")
+    told = run(home, align_command, *LIVE, "--data", str(home / "pairs.csv"), "--name", "deeper").stderr
+    assert "after epoch 3 of at most 8" in told
+    with opened(home) as catalogue:
+        for role in ("image", "text"):
+            first, second = (catalogue.version(Reference(f"{name}-{role}")) for name in ("deep", "deeper"))
+            assert first.subject == second.subject
+
+
+def test_more_layer_groups_than_a_tower_has_are_told_with_their_names(home: Path) -> None:
+    error = fault(home, align_command, *TOWERS, "--last-n", "5", "--data", str(home / "pairs.csv"), "--name", "x")
+    assert isinstance(error, InvalidInput)
+    assert "the 4 of the image tower: embeddings, layer.0, layer.1, last" in error.message
+    assert error.fix == "--last-n 4"
+    idle = fault(home, align_command, *TOWERS, "--backbone-lr", "1", "--data", str(home / "pairs.csv"), "--name", "x")
+    assert isinstance(idle, InvalidInput)
+    assert idle.fix == "--last-n 1"
+
+
+# ------------------------------------------------------------------------------------------------ recipes
+def test_the_printed_command_makes_the_same_towers_again(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Report and card of either tower print it, and it makes both."""
+    monkeypatch.chdir(home)
+    for command, name in ((card_command, "shop-image"), (report_command, "shop-text")):
+        (words,) = re.findall(r"^headstock align (.*)$", run(home, command, name).stdout, re.MULTILINE)
+        assert words == f"--recipe {name}:1 --data pairs.csv --name shop-again"
+    run(home, align_command, *shlex.split(words))
+    with opened(home) as catalogue:
+        for role in ("image", "text"):
+            first, again = (catalogue.version(Reference(f"{one}-{role}")) for one in ("shop", "shop-again"))
+            assert first.subject == again.subject
+
+
+def test_a_recipe_decides_everything_but_data_and_name(home: Path) -> None:
+    again = ("--recipe", "shop-image:1", "--data", str(home / "pairs.csv"), "--name", "x")
+    error = fault(home, align_command, *again, "--epochs", "3")
+    assert isinstance(error, InvalidInput)
+    assert "--epochs is decided by the recipe 'shop-image:1'" in error.message
+    fewer = home / "fewer.csv"
+    fewer.write_text("".join((home / "pairs.csv").read_text().splitlines(keepends=True)[:60]))
+    other = fault(home, align_command, "--recipe", "shop-image:1", "--data", str(fewer), "--name", "x")
+    assert isinstance(other, FailedPrecondition)
+    assert "is not the data of the recipe" in other.message
+
+
+def test_recipes_of_other_commands_are_refused_with_the_command_that_takes_them(home: Path) -> None:
+    pictures = ("--data", str(home / "pairs.csv"), "--name", "studied")
+    run(home, continue_command, "--backbone", "clip-vision", *pictures, "--epochs", "1", "--strategy", "last-1")
+    error = fault(home, align_command, "--recipe", "studied:1", *pictures)
+    assert isinstance(error, InvalidInput)
+    assert error.fix == "headstock continue --recipe"
 
 
 # ------------------------------------------------------------------------------------------------ the space

@@ -12,6 +12,9 @@ import pytest
 
 pytest.importorskip("headstock_trackers")
 
+from headstock.adaptation.adapt import adapt
+from headstock.adaptation.plan import plan_adaptation
+from headstock.adaptation.settings import settings as adaptation_settings
 from headstock.catalogue import Catalogue
 from headstock.errors import InvalidInput
 from headstock.finetune import Observer, Options, fine_tune, plan_recipe, read_table
@@ -123,6 +126,49 @@ def test_tensorboard_is_told_a_point_per_figure_and_epoch_and_the_final_metrics(
     final = {name: value for name, value, _ in writer.named("add_scalar") if name.startswith("final/")}
     assert final["final/accuracy/value"] == report["metrics"][0]["value"]
     assert writer.calls[-1] == ("close", ())
+
+
+def test_an_adaptation_is_a_curve_for_each_method_and_seed(tmp_path: Path) -> None:
+    """And one that is stopped is told as failed."""
+    heard: list[tuple[str, Any]] = []
+
+    class Tracker(FinetuneCallback):
+        def on_epoch(self, epoch: int, figures: Mapping[str, float]) -> None:
+            heard.extend((name, epoch) for name in figures if name.endswith("/loss"))
+            if epoch == stopped:
+                raise KeyboardInterrupt
+
+        def on_end(self, identity: Any, report: Mapping[str, Any]) -> None:
+            heard.append(("end", report.get("failed", report.get("strategy"))))
+
+    class Host(PluginHost):
+        def callbacks(self) -> list[FinetuneCallback]:
+            return [Tracker()]
+
+    words = [f"w{i} {'great' if i % 2 else 'bad'}" for i in range(40)]
+    (tmp_path / "old.csv").write_text("text,label\n" + "".join(f"{word},{i % 2}\n" for i, word in enumerate(words)))
+    (tmp_path / "new.csv").write_text("text\n" + "".join(f"so {word}\n" for word in words))
+    settings = Settings.from_environment({"HEADSTOCK_HOME": str(tmp_path / "home")})
+    with Catalogue.open(settings) as catalogue:
+        publish_backbone(catalogue)
+        host = open_host(settings)
+        host.__class__ = Host
+        old, new = (read_table(tmp_path / name) for name in ("old.csv", "new.csv"))
+        course = adaptation_settings(epochs=2)
+        head, options = "text-classification", Options()
+        recipe = plan_adaptation(
+            catalogue, host, old, new, Reference("toy"), head, options, methods=("coral",), runs=1, settings=course
+        )
+        stopped = 2
+        with pytest.raises(KeyboardInterrupt):
+            adapt(catalogue, host, recipe, old, new, "moved")
+        stopped = 0
+        adapt(catalogue, host, recipe, old, new, "moved")
+    first, rest = heard[:3], heard[3:]
+    assert first == [("source-only-0/loss", 1), ("source-only-0/loss", 2), ("end", "KeyboardInterrupt: ")]
+    assert rest[:2] == [("coral-0/loss", 1), ("coral-0/loss", 2)]
+    assert rest[2][0] == "end"
+    assert rest[2][1].startswith("adaptation: ")
 
 
 def test_mlflow_gets_the_recipe_as_parameters_and_an_end(opened: list[Recorder], tmp_path: Path) -> None:

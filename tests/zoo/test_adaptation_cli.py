@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import random
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 from click.testing import CliRunner, Result
 
+from headstock.adaptation.journal import RunJournal
 from headstock.catalogue import Catalogue
 from headstock.cli.adapt import command
 from headstock.cli.main import cli
 from headstock.errors import FailedPrecondition, InvalidInput, Unsupported
+from headstock.finetune.checkpoint import State
 from headstock.names import Reference
 from headstock.testing.toy import publish_backbone
 
@@ -63,6 +66,55 @@ def test_an_unknown_method_is_told_with_those_that_exist(home: Path) -> None:
     assert "coral, mcc, dann" in error.message
 
 
+# ------------------------------------------------------------------------------------------------ interruptions
+def no_room(*given: object) -> NoReturn:
+    raise OSError("no space left on device")
+
+
+def test_what_was_stopped_before_its_end_goes_on_and_trains_nothing_twice(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two methods, two seeds, three epochs each: one attempt ends in the second run, the next at the end."""
+    assert run("--methods", "dann", "--name", "calm").exit_code == 0
+    began = RunJournal.epoch
+
+    def stop(journal: RunJournal, method: str, seed: int, state: State) -> None:
+        began(journal, method, seed, state)
+        if (method, seed, len(state.history)) == ("source-only", 1, 2):
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunJournal, "epoch", stop)
+        assert run("--methods", "dann").exit_code != 0
+    with monkeypatch.context() as patch:
+        patch.setattr("headstock.adaptation.adapt.publish_adapted", no_room)
+        told = run("--methods", "dann", "--verbose")
+    assert "after epoch 5 of at most 12" in told.stderr
+    assert "training source-only, seed 0" not in told.stderr
+    assert [line.partition(":")[0] for line in told.stderr.splitlines() if line.startswith("epoch ")] == [
+        f"epoch {number}" for number in range(6, 13)
+    ]
+    told = run("--methods", "dann", "--verbose")
+    assert "after epoch 12 of at most 12" in told.stderr
+    assert "training" not in told.stderr
+    with Catalogue.open() as catalogue:
+        calm, moved = (catalogue.version(Reference.parse(name)) for name in ("calm:1", "moved:1"))
+    assert moved.subject == calm.subject
+    assert moved.details == calm.details
+
+
+def test_a_damaged_checkpoint_costs_its_run_and_no_other(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr("headstock.adaptation.adapt.publish_adapted", no_room)
+        run("--methods", "coral")
+    (broken,) = (home / "home" / "runs").glob("*/checkpoint-coral-1")
+    broken.write_bytes(broken.read_bytes()[:-7])
+    told = run("--methods", "coral").stderr
+    assert "after epoch 9 of at most 12" in told
+    assert "the run's checkpoint is damaged; starting from the first epoch" in told
+    assert [line for line in told.splitlines() if line.startswith("training")] == ["training coral, seed 1"]
+
+
 # ------------------------------------------------------------------------------------------------ recipes
 def test_a_recipe_of_a_model_repeats_it_and_decides_everything_but_the_data(home: Path) -> None:
     assert run("--methods", "coral", "--seed", "7", "--lr", "0.002", "--batch-size", "16").exit_code == 0
@@ -100,6 +152,22 @@ def test_a_recipe_is_refused_for_another_target_and_by_other_commands(home: Path
     assert tuned.fix.startswith("headstock adapt --recipe")
     refitted = CliRunner().invoke(cli, ["update", "moved:1", "--refit", "old.csv"]).exception
     assert isinstance(refitted, Unsupported)
+
+
+def test_a_recipe_that_says_what_no_adaptation_does_is_refused(home: Path) -> None:
+    assert run("--methods", "coral").exit_code == 0
+    written = CliRunner().invoke(cli, ["show", "moved:1", "--recipe"]).stdout
+    live = {"live = []": 'live = ["all"]', "backbone_rate = 0.0": "backbone_rate = 0.1"}
+    for changes, words in (({"patience = 0": "patience = 3"}, "patience = 3"), (live, "lets all learn")):
+        changed = written
+        for old, new in changes.items():
+            assert old in changed
+            changed = changed.replace(old, new)
+        (home / "recipe.toml").write_text(changed)
+        again = ["--data", "old.csv", "--target", "new.csv", "--name", "x", "--recipe", "recipe.toml"]
+        error = CliRunner().invoke(command, again).exception
+        assert isinstance(error, InvalidInput)
+        assert words in error.message
 
 
 def test_what_is_missing_or_no_rate_is_told(home: Path) -> None:

@@ -209,7 +209,7 @@ def test_the_loss_is_the_share_of_hinton_et_al() -> None:
     lesson = Lesson(None, choice, teacher, np.array([True, False]))  # type: ignore[arg-type] - no model is asked
     student = torch.tensor([[0.5, -0.5], [1.0, 0.0]])
     batch = Batch(student, torch.tensor([1, 0]))
-    found = float(lesson.taught([0, 1])(torch.nn.Identity(), batch, [0, 1]))
+    found = float(lesson.taught([0, 1])(torch.nn.Identity(), batch, [0, 1], 0.0))
 
     def softmax(row: Any) -> Any:
         powers = np.exp(np.asarray(row, np.float64))

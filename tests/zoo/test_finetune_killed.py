@@ -1,4 +1,4 @@
-"""A run that lets the backbone learn is killed at random moments, and ends with the digests of an undisturbed run."""
+"""Runs are killed at random moments, and end with the digests of an undisturbed run."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +16,7 @@ import pytest
 
 from headstock.catalogue import Catalogue
 from headstock.names import Reference
-from headstock.records import ModelIdentity
+from headstock.records import ModelIdentity, Version
 from headstock.settings import Settings
 
 KILLS = int(os.environ.get("HEADSTOCK_KILLS", "3"))
@@ -25,12 +25,23 @@ new backbone is exported, certified and published; twenty for a full check."""
 BEFORE, BETWEEN, AFTER = "before the first epoch", "between epochs", "after the last epoch"
 
 
-def command(data: Path, name: str) -> list[str]:
+MAIN = (sys.executable, "-c", "from headstock.cli.main import main; main()")
+HEAD = ("--backbone", "tiny", "--head", "text-classification")
+
+
+def gradual(folder: Path, name: str) -> list[str]:
     return [
-        sys.executable, "-c", "from headstock.cli.main import main; main()", "fine-tune", "--backbone", "tiny",
-        "--head", "text-classification", "--data", str(data), "--name", name, "--strategy", "gradual", "--epochs", "8",
-        "--backbone-epochs", "20", "--patience", "0", "--batch-size", "4", "--backbone-lr", "1e-2", "--verbose",
-        "--report", "none",
+        *MAIN, "fine-tune", *HEAD, "--data", str(folder / "rows.csv"), "--name", name, "--strategy", "gradual",
+        "--epochs", "8", "--backbone-epochs", "20", "--patience", "0", "--batch-size", "4", "--backbone-lr", "1e-2",
+        "--verbose", "--report", "none",
+    ]  # fmt: skip
+
+
+def adaptation(folder: Path, name: str) -> list[str]:
+    """Six runs of twenty epochs, told as 120."""
+    return [
+        *MAIN, "adapt", *HEAD, "--data", str(folder / "rows.csv"), "--target", str(folder / "target.csv"), "--name",
+        name, "--methods", "coral,dann", "--seeds", "2", "--epochs", "20", "--batch-size", "4", "--verbose",
     ]  # fmt: skip
 
 
@@ -110,30 +121,54 @@ def test_moments_cover_the_whole_run_and_differ() -> None:
     assert max(between) - min(between) > 25
 
 
-@pytest.mark.timeout(300 + 120 * KILLS)
-def test_kill_9_at_random_moments_of_a_gradual_run(tiny_home: Path, tmp_path: Path) -> None:
+def endured(
+    command: Callable[[Path, str], list[str]], folder: Path, environment: dict[str, str], stages: Sequence[str]
+) -> tuple[Version, Version]:
+    """What an undisturbed run made, and what one made that was killed in these stages, again and again."""
     kinds = ("good", "bad", "odd")
-    data = tmp_path / "rows.csv"
-    data.write_text("text,label\n" + "".join(f"{kind} words {n},{kind}\n" for n in range(12) for kind in kinds))
-    environment = {**os.environ, "HEADSTOCK_HOME": str(tiny_home), "OMP_NUM_THREADS": "1"}
-    seconds = timeline(command(data, "calm"), environment)
-    settings = Settings.from_environment(environment)
-    with Catalogue.open(settings) as catalogue:
+    rows = [f"{kind} words {n},{kind}" for n in range(12) for kind in kinds]
+    (folder / "rows.csv").write_text("\n".join(["text,label", *rows, ""]))
+    (folder / "target.csv").write_text("\n".join(["text", *(f"so {row.partition(',')[0]}" for row in rows), ""]))
+    seconds = timeline(command(folder, "calm"), environment)
+    with Catalogue.open(Settings.from_environment(environment)) as catalogue:
         calm = catalogue.version(Reference("calm"))
         learned = False
-        for number, moment in enumerate(moments(seconds, KILLS, random.Random(13))):
+        planned = [moment for moment in moments(seconds, KILLS, random.Random(13)) if moment.stage in stages]
+        for number, moment in enumerate(planned):
             name = f"killed-{number}"
-            said, was_killed = killed_at(command(data, name), environment, moment)
+            said, was_killed = killed_at(command(folder, name), environment, moment)
             assert not catalogue.verify().problems
             assert not learned or "resuming run" in said
             # Whatever was published is whole: the run was quicker than the undisturbed one, and the next begins anew.
             assert all(version.subject == calm.subject for version in catalogue.versions(name))
             assert was_killed or catalogue.versions(name)
             learned = bool(moment.epoch) and not catalogue.versions(name)
-        finished = subprocess.run(command(data, "killed"), env=environment, check=True, capture_output=True, text=True)
+        end = command(folder, "killed")
+        finished = subprocess.run(end, env=environment, check=True, capture_output=True, text=True)
         assert not learned or "resuming run" in finished.stderr
-        killed = catalogue.version(Reference("killed"))
-        assert killed.subject == calm.subject
+        assert not catalogue.verify().problems
+        return calm, catalogue.version(Reference("killed"))
+
+
+@pytest.fixture
+def environment(tiny_home: Path) -> dict[str, str]:
+    return {**os.environ, "HEADSTOCK_HOME": str(tiny_home), "OMP_NUM_THREADS": "1"}
+
+
+@pytest.mark.timeout(300 + 120 * KILLS)
+def test_kill_9_at_random_moments_of_a_gradual_run(environment: dict[str, str], tmp_path: Path) -> None:
+    calm, killed = endured(gradual, tmp_path, environment, (BEFORE, BETWEEN, AFTER))
+    assert killed.subject == calm.subject
+    with Catalogue.open(Settings.from_environment(environment)) as catalogue:
         tuned = ModelIdentity.from_json(catalogue.artefact(killed.subject).identity).backbone
         assert tuned != catalogue.version(Reference("tiny")).subject
-        assert not catalogue.verify().problems
+
+
+@pytest.mark.timeout(300 + 120 * KILLS)
+def test_kill_9_at_random_moments_of_an_adaptation(environment: dict[str, str], tmp_path: Path) -> None:
+    """Of several runs, each with a checkpoint of its own."""
+    calm, killed = endured(adaptation, tmp_path, environment, (BETWEEN,))
+    assert killed.subject == calm.subject
+    # All of it but the time that it took: the checkpoints of every method gave back what was judged.
+    assert killed.details == calm.details
+    assert not list((Path(environment["HEADSTOCK_HOME"]) / "runs").iterdir())

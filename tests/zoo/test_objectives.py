@@ -18,6 +18,7 @@ from click.testing import CliRunner
 from headstock.backbone.restore import restore
 from headstock.catalogue import Catalogue
 from headstock.checkpoint import read_json
+from headstock.cli.card import command as card_command
 from headstock.cli.continue_backbone import command as continue_command
 from headstock.cli.recipe import command as recipe_command
 from headstock.cli.report import command as report_command
@@ -351,7 +352,9 @@ def test_names_of_models_and_wrong_options_and_data_are_refused(
 
 
 # ------------------------------------------------------------------------------------------------ command line
-def test_the_command_makes_the_backbone_and_its_report(tiny_home: Path, corpus: Path) -> None:
+def test_the_command_makes_the_backbone_and_its_report(
+    tiny_home: Path, corpus: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """`continue`, then `report`, `recipe validate` and the same recipe again, all by the command line."""
     env = {"HEADSTOCK_HOME": str(tiny_home)}
     options = ["--data", str(corpus), "--name", "mine", "--epochs", "2", "--backbone-lr", "1e-2", "--no-control"]
@@ -367,7 +370,15 @@ def test_the_command_makes_the_backbone_and_its_report(tiny_home: Path, corpus: 
     assert "## Held out" in page.stdout
     assert "--control measures it" in page.stdout
     assert "head_alone" not in report["held_out"]
-    assert "headstock continue --recipe mine:1 --data corpus.txt" in page.stdout
+    printed = "--recipe mine:1 --data corpus.txt --name mine-again"
+    assert f"headstock continue {printed}" in page.stdout
+    assert f"headstock continue {printed}" in CliRunner().invoke(card_command, ["mine"], env=env).stdout
+    monkeypatch.chdir(corpus.parent)
+    repeated = CliRunner().invoke(continue_command, [*printed.split(), "--no-control"], env=env)
+    assert repeated.exit_code == 0, (repeated.output, repeated.exception)
+    with Catalogue.open(Settings.from_environment(env)) as catalogue:
+        first, second = (catalogue.version(Reference(name)) for name in ("mine", "mine-again"))
+    assert first.subject == second.subject
     valid = CliRunner().invoke(recipe_command, ["validate", "mine"], env=env)
     assert "mlm on tiny by lp-ft" in valid.stdout
     contradicting = ["--recipe", "mine", "--data", str(corpus), "--name", "mine", "--epochs", "9"]

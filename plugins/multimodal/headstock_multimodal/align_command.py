@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from headstock.errors import InvalidInput
 from headstock.names import Reference, check_name
 
 if TYPE_CHECKING:
+    from headstock.catalogue import Catalogue
+    from headstock.finetune import Recipe, Table
     from headstock.finetune.observer import Observer
+    from headstock.plugin_host import PluginHost
     from headstock_multimodal.align import Aligned
 
 
 @click.command("align")
-@click.option("--backbone", required=True, metavar="NAME[:V]", help="Image tower.")
-@click.option("--text-backbone", required=True, metavar="NAME[:V]", help="Text tower of the same space.")
+@click.option("--backbone", metavar="NAME[:V]", help="Image tower.")
+@click.option("--text-backbone", metavar="NAME[:V]", help="Text tower of the same space.")
 @click.option(
     "--data",
     required=True,
@@ -29,62 +34,108 @@ if TYPE_CHECKING:
 @click.option("--name", required=True, help="The towers become NAME-image and NAME-text.")
 @click.option("--image-column", metavar="COLUMN", help="Column with the images' paths.  [default: guessed]")
 @click.option("--text-column", metavar="COLUMN", help="Column with the texts.  [default: guessed]")
+@click.option(
+    "--last-n",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="Layer groups of each tower that learn too, counted from its output; 0 keeps the towers frozen.",
+)
 @click.option("--epochs", type=click.IntRange(1), default=30, show_default=True, help="Most epochs to train.")
 @click.option("--batch-size", type=click.IntRange(2), default=64, show_default=True, help="Pairs per step.")
 @click.option("--lr", type=float, default=1e-4, show_default=True, help="Learning rate of the projections.")
+@click.option("--backbone-lr", type=float, default=1e-5, show_default=True, help="Learning rate of --last-n's groups.")
 @click.option("--patience", type=click.IntRange(0), default=10, show_default=True, help="Epochs without gain.")
 @click.option("--validation", type=float, default=0.2, show_default=True, help="Share of pairs that are held out.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of split and order.")
+@click.option("--recipe", metavar="FILE|NAME[:V]", help="Repeat a recipe; decides everything but data and name.")
 @click.option("--data-licence", metavar="ID", default="", help="Licence of the data, as you state it: an SPDX id.")
+@click.option("--verbose", is_flag=True, help="One line per epoch.")
 @click.option("--format", "format_", type=click.Choice(["table", "json", "quiet"]), default="table", show_default=True)
+@click.pass_context
 def align_command(
-    backbone: str,
-    text_backbone: str,
+    context: click.Context,
+    /,
     data: Path,
     name: str,
-    image_column: str | None,
-    text_column: str | None,
-    epochs: int,
-    batch_size: int,
-    lr: float,
-    patience: int,
-    validation: float,
-    seed: int,
+    recipe: str | None,
     data_licence: str,
+    verbose: bool,
     format_: str,
+    **asked: Any,
 ) -> None:
     """Tune two towers on pairs of images and texts.
 
     Learns both projections and the temperature, so that each half of a pair finds the other; the towers below stay
-    frozen. The result is two new backbones in a space of their own: make models on them with 'headstock vectors' and
-    'headstock zero-shot'.
+    frozen but for --last-n. The result is two new backbones in a space of their own: make models on them with
+    'headstock vectors' and 'headstock zero-shot'. Interrupted runs continue when the same command is run again.
 
     \b
     headstock align --backbone clip-vision --text-backbone clip-text --data catalogue.csv --name shop
+    headstock align --backbone clip-vision --text-backbone clip-text --data catalogue.csv --name shop --last-n 2
     """
     check_name(name)
-    if not 0 < lr < float("inf"):
-        raise InvalidInput(f"--lr {lr} is not usable; expected a number above 0")
+    _check(context, asked, recipe)
     from headstock.catalogue import Catalogue
     from headstock.finetune import read_table
+    from headstock.finetune.kept_recipe import read_recipe
     from headstock.plugin_host import open_host
-    from headstock_multimodal.align import Alignment, align, plan_alignment
-    from headstock_multimodal.heads.towers import find_tower
+    from headstock_multimodal.align import align
 
     table = read_table(data)
-    told = {role: column for role, column in (("image", image_column), ("text", text_column)) if column is not None}
-    asked = Alignment(told, epochs, batch_size, lr, patience=patience, validation=validation, seed=seed)
     with Catalogue.open() as catalogue:
-        image, text = (find_tower(catalogue, Reference.parse(one)) for one in (backbone, text_backbone))
-        recipe = plan_alignment(image, text, table, asked)
-        observer = _observer()
-        made = align(
-            catalogue, open_host(), recipe, table, image, text, name, observer=observer, data_licence=data_licence
-        )
+        host = open_host()
+        chosen = read_recipe(catalogue, recipe) if recipe else _plan(catalogue, host, table, asked)
+        made = align(catalogue, host, chosen, table, name, observer=_observer(verbose), data_licence=data_licence)
     _print(made, format_)
 
 
-def _observer() -> Observer:
+def _check(context: click.Context, asked: Mapping[str, Any], recipe: str | None) -> None:
+    """Raise `InvalidInput` for what is missing, contradicts the recipe or is no number that a rate can be."""
+    said = [key for key in asked if context.get_parameter_source(key) is ParameterSource.COMMANDLINE]
+    if recipe is not None and said:
+        option = "--" + said[0].replace("_", "-")
+        raise InvalidInput(f"{option} is decided by the recipe {recipe!r}", fix=f"leave {option} out")
+    for key in ("backbone", "text_backbone"):
+        if recipe is None and asked[key] is None:
+            option = "--" + key.replace("_", "-")
+            raise InvalidInput(f"{option} is missing", fix=f"{option} NAME; headstock list --kind backbone")
+    for key in ("lr", "backbone_lr"):
+        if not 0 < asked[key] < float("inf"):
+            option = "--" + key.replace("_", "-")
+            raise InvalidInput(f"{option} {asked[key]} is not usable; expected a number above 0")
+    if "backbone_lr" in said and not asked["last_n"]:
+        raise InvalidInput("--backbone-lr says how layer groups learn, and none does", fix="--last-n 1")
+
+
+def _plan(catalogue: Catalogue, host: PluginHost, table: Table, asked: Mapping[str, Any]) -> Recipe:
+    from headstock.backbone.restore import restore
+    from headstock_multimodal.align import Alignment, plan_alignment
+    from headstock_multimodal.heads.towers import find_tower
+
+    columns = {role: asked[f"{role}_column"] for role in ("image", "text")}
+    alignment = Alignment(
+        columns={role: column for role, column in columns.items() if column is not None},
+        last_n=asked["last_n"],
+        epochs=asked["epochs"],
+        batch_size=asked["batch_size"],
+        learning_rate=asked["lr"],
+        backbone_rate=asked["backbone_lr"],
+        patience=asked["patience"],
+        validation=asked["validation"],
+        seed=asked["seed"],
+    )
+    image, text = (find_tower(catalogue, Reference.parse(asked[key])) for key in ("backbone", "text_backbone"))
+    # Finding out what groups there are costs loading both.
+    groups = {
+        role: restore(catalogue, host, tower.digest, tower.name).group_names
+        for role, tower in (("image", image), ("text", text))
+        if asked["last_n"]
+    }
+    return plan_alignment(image, text, table, alignment, groups)
+
+
+def _observer(verbose: bool) -> Observer:
     """One that says on stderr what a person should read."""
     from headstock.finetune.observer import Observer
 
@@ -94,6 +145,12 @@ def _observer() -> Observer:
         def say(self, message: str) -> None:
             """Print at once."""
             click.echo(message, err=True)
+
+        def epoch(self, figures: Mapping[str, Any]) -> None:
+            """Print one epoch's figures, if asked."""
+            if verbose:
+                told = (f"{name} {figures[name]:.4f}" for name in ("loss", "validation_loss", "recall_at_1", "seconds"))
+                click.echo(f"epoch {figures['epoch']}: {', '.join(told)}", err=True)
 
     return Lines()
 

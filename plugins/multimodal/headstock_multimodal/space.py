@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from headstock.checkpoint import weights_file
@@ -62,7 +62,12 @@ def own_space(architecture: Mapping[str, Any], weights: Digest) -> Mapping[str, 
     space = architecture.get("space")
     if space is None:
         return architecture
-    return {**architecture, "space": {**space, "digest": digest_json({"space": space["digest"], "weights": weights})}}
+    return {**architecture, "space": moved_space(space, weights)}
+
+
+def moved_space(space: Mapping[str, Any], weights: Digest | Sequence[Digest]) -> dict[str, Any]:
+    """The space of towers that have moved in `space`: those with weights of that digest, and no others."""
+    return {**space, "digest": digest_json({"space": space["digest"], "weights": weights})}
 
 
 def tower_settings(files: SourceFiles, tower: str) -> Mapping[str, Any]:

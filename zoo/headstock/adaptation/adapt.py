@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from headstock.adaptation.compare import Comparison, compare
+from headstock.adaptation.compare import Comparison, compare, compared
+from headstock.adaptation.domains import Domains
+from headstock.adaptation.journal import RunJournal
 from headstock.adaptation.plan import choice_of, require_target, seeds_of, settings_of
 from headstock.adaptation.publication import AdaptedModel, publish_adapted, served_graph
-from headstock.adaptation.trainer import Domains
+from headstock.data.artefact import dataset_artefact
 from headstock.data.dataset import read_inputs
 from headstock.data.inputs import RawInputs
 from headstock.data.roles import input_roles
@@ -19,11 +21,12 @@ from headstock.data.table import Table
 from headstock.errors import InvalidInput
 from headstock.finetune.feature_cache import FeatureCache
 from headstock.finetune.features import FeatureExtractor
-from headstock.finetune.observer import Observer
+from headstock.finetune.observer import Observer, Trackers
 from headstock.finetune.prepare import Prepared, prepare
 from headstock.finetune.recipe import Recipe
 from headstock.finetune.report import environment
-from headstock.records import Artefact, Version, artefact_of
+from headstock.finetune.run import RunFolder
+from headstock.records import Version
 
 if TYPE_CHECKING:
     from headstock.catalogue import Catalogue
@@ -64,12 +67,15 @@ def adapt(
 ) -> Adaptation:
     """Publish the head that the validators choose as the next version of `name`; the backbone stays what it is.
 
+    Running the same recipe again continues an interrupted run and ends with the same head.
+
     `recipe` is one of `plan_adaptation`; `target` needs the input column only, and a label column there is never read.
     Raises `InvalidInput` for data or a head type that cannot be adapted, `FailedPrecondition` for data that is not the
-    recipe's, `LicenceRefused` before anything is trained.
+    recipe's, `Conflict` while another process runs the recipe, `LicenceRefused` before anything is trained.
     """
     watcher, said, began = observer or Observer(), licences or Licences(), time.perf_counter()
     choice = choice_of(recipe)
+    settings = settings_of(recipe)
     require_target(recipe, target)
     prepared = prepare(catalogue, host, recipe, table, name, watcher.say)
     if prepared.head_type.task != "classification" or prepared.head_type.per_position:
@@ -82,35 +88,32 @@ def adapt(
         _check_licence(catalogue, recipe, name, one, licence, watcher)
         for one, licence in ((table.name, said.source), (target.name, said.target))
     ]
-    domains, held_out, truth = _domains(catalogue, prepared, inputs, watcher)
-    comparison = compare(
-        domains,
-        held_out,
-        truth,
-        choice.methods,
-        seeds_of(recipe),
-        settings_of(recipe),
-        lambda method, seed: watcher.say(f"training {method}, seed {seed}"),
-    )
-    graph, parity = served_graph(comparison.head, domains.target)
-    report = _report(prepared, target, comparison)
-    report |= {"parity": parity, "seconds": {"total": round(time.perf_counter() - began, 3)}}
-    data_sets = [
-        _artefact(table, prepared.recipe.data.sha256),
-        _artefact(target, choice.target.sha256),
-    ]
-    model = AdaptedModel(
-        recipe.head.type,
-        prepared.backbone.digest,
-        recipe.head.tap,
-        comparison.head,
-        prepared.head_type.postprocess(prepared.targets, recipe.head.options),
-        report,
-        _details(report),
-        recipe,
-    )
-    evidence = [one.about(artefact.digest) for one, artefact in zip(stated, data_sets, strict=True)]
-    version = publish_adapted(catalogue, host, name, model, graph, data_sets, evidence)
+    domains = _domains(catalogue, prepared, inputs, watcher)
+    trackers = Trackers(host.callbacks(), watcher.say)
+    with RunFolder(catalogue.settings.runs, recipe) as run, trackers.following(recipe, prepared.backbone.identity):
+        journal = RunJournal(run, recipe, compared(choice.methods), seeds_of(recipe), watcher, trackers)
+        try:
+            comparison = compare(domains, choice.methods, seeds_of(recipe), settings, journal)
+        finally:
+            watcher.end()
+        graph, parity = served_graph(comparison.head, domains.target)
+        report = _report(prepared, target, comparison)
+        report |= {"parity": parity, "seconds": {"total": round(time.perf_counter() - began, 3)}}
+        model = AdaptedModel(
+            recipe.head.type,
+            prepared.backbone.digest,
+            recipe.head.tap,
+            comparison.head,
+            prepared.head_type.postprocess(prepared.targets, recipe.head.options),
+            report,
+            _details(report),
+            recipe,
+        )
+        data_sets = [dataset_artefact(table, recipe.data.sha256), dataset_artefact(target, choice.target.sha256)]
+        evidence = [one.about(artefact.digest) for one, artefact in zip(stated, data_sets, strict=True)]
+        version = publish_adapted(catalogue, host, name, model, graph, data_sets, evidence)
+        run.remove()
+    trackers.end(prepared.backbone.identity, report)
     return Adaptation(version, comparison, report)
 
 
@@ -137,9 +140,7 @@ def _check_licence(
     return enforcement.data_statement(licence, said)
 
 
-def _domains(
-    catalogue: Catalogue, prepared: Prepared, inputs: RawInputs, watcher: Observer
-) -> tuple[Domains, Any, Any]:
+def _domains(catalogue: Catalogue, prepared: Prepared, inputs: RawInputs, watcher: Observer) -> Domains:
     backbone, tap = prepared.backbone, prepared.recipe.head.tap
     cache = FeatureCache(catalogue.settings.cache, backbone.digest, tap, backbone.identity.preprocess)
     extractor = FeatureExtractor(backbone, tap, cache, reads=prepared.head_type.reads)
@@ -147,19 +148,8 @@ def _domains(
     target = np.asarray(extractor.features(inputs, watcher.features).values, np.float32)
     split, labels = prepared.split, prepared.targets.values.astype(np.int64)
     train, held_out = list(split.train), list(split.validation)
-    domains = Domains(source[train], labels[train], target, len(prepared.targets.labels))
-    return domains, source[held_out], labels[held_out]
-
-
-def _artefact(table: Table, sha256: str) -> Artefact:
-    identity = {
-        "kind": "dataset",
-        "sha256": sha256,
-        "rows": len(table),
-        "columns": list(table.columns),
-        "name": table.name,
-    }
-    return artefact_of("dataset", identity)
+    classes = len(prepared.targets.labels)
+    return Domains(source[train], labels[train], source[held_out], labels[held_out], target, classes)
 
 
 def _report(prepared: Prepared, target: Table, comparison: Comparison) -> dict[str, Any]:
@@ -183,9 +173,20 @@ def _report(prepared: Prepared, target: Table, comparison: Comparison) -> dict[s
         "recipe": recipe.digest,
         "seed": recipe.seed,
         "seeds": list(seeds_of(recipe)),
-        "settings": asdict(settings_of(recipe)),
+        "settings": _settings(recipe),
         "adaptation": comparison.to_json(),
         "environment": environment(),
+    }
+
+
+def _settings(recipe: Recipe) -> dict[str, Any]:
+    choice, phases = choice_of(recipe), recipe.strategy.phases
+    return {
+        "epochs": recipe.strategy.epochs,
+        "batch_size": recipe.optimizer.batch_size,
+        "learning_rate": max(phase.learning_rate for phase in phases),
+        "hidden": choice.hidden,
+        "strength": choice.strength,
     }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -11,13 +11,16 @@ import numpy.typing as npt
 import torch
 
 from headstock.adaptation import losses, validators
+from headstock.adaptation.domains import Domains
+from headstock.adaptation.journal import Journal
 from headstock.adaptation.label_shift import LOST, Answers, LabelShift, label_shift
 from headstock.adaptation.network import AdaptedHead
+from headstock.adaptation.settings import Settings
 from headstock.adaptation.shape import Shape, shape_agreement
-from headstock.adaptation.trainer import SOURCE_ONLY, Domains, Settings, logits_of, source_view, train_adapted
+from headstock.adaptation.task import SOURCE_ONLY
+from headstock.adaptation.training import logits_of, train_adapted
 
 Floats = npt.NDArray[np.float32]
-Labels = npt.NDArray[np.int64]
 Verdict = Literal["adapted", "no gain", "adaptation failed"]
 
 STABLE = 0.6
@@ -72,34 +75,34 @@ class Comparison:
 
 def compare(
     domains: Domains,
-    held_out: Floats,
-    truth: Labels,
     methods: Sequence[str],
     seeds: Sequence[int],
     settings: Settings,
-    progress: Callable[[str, int], None] = lambda method, seed: None,
+    journal: Journal | None = None,
 ) -> Comparison:
     """Train `source-only` and every one of `methods` with every seed, and choose without target labels.
 
-    `held_out` [k, d] with classes `truth` [k] are source rows that nothing trains on. `progress` is told each run.
+    `journal` knows where each run begins, and is told its epochs.
     """
     scores, heads, answers = [], {}, []
-    for method in dict.fromkeys((SOURCE_ONLY, *methods)):
-        trained = []
-        for seed in seeds:
-            progress(method, seed)
-            trained.append(train_adapted(method, domains, seed, settings))
-        given = _answers(method, trained, domains, held_out)
-        scores.append(_score(method, trained, domains, held_out, truth, given))
+    for method in compared(methods):
+        trained = [train_adapted(method, domains, seed, settings, journal) for seed in seeds]
+        given = _answers(method, trained, domains)
+        scores.append(_score(method, trained, domains, given))
         answers.append(given)
         heads[method] = trained[0]
     chosen = choose(scores)
     shape = shape_agreement(domains.source, domains.target)
     verdict, reasons = _judge(chosen, scores[0], shape)
-    shifted = label_shift(answers[1:], truth, domains.labels, domains.classes)
+    shifted = label_shift(answers[1:], domains.truth, domains.labels, domains.classes)
     if shifted.flagged:
         reasons = (*reasons, _shift_words(shifted))
     return Comparison(tuple(scores), chosen.method, heads[chosen.method], verdict, reasons, shape, shifted)
+
+
+def compared(methods: Sequence[str]) -> list[str]:
+    """`source-only`, then each of `methods` once."""
+    return list(dict.fromkeys((SOURCE_ONLY, *methods)))
 
 
 def choose(scores: Sequence[Score]) -> Score:
@@ -121,17 +124,15 @@ def choose(scores: Sequence[Score]) -> Score:
     return pool[int(np.argmin(ranks))]
 
 
-def _answers(method: str, heads: Sequence[AdaptedHead], domains: Domains, held_out: Floats) -> Answers:
-    seen = source_view(method, domains, held_out)
+def _answers(method: str, heads: Sequence[AdaptedHead], domains: Domains) -> Answers:
+    seen = domains.view(method, domains.held_out)
     inside = [logits_of(head, seen).argmax(axis=1) for head in heads]
     target = [logits_of(head, domains.target).argmax(axis=1) for head in heads]
     return Answers(method, validators.agreement(target), inside, target)
 
 
-def _score(
-    method: str, heads: Sequence[AdaptedHead], domains: Domains, held_out: Floats, truth: Labels, given: Answers
-) -> Score:
-    held_out, inside = source_view(method, domains, held_out), given.inside
+def _score(method: str, heads: Sequence[AdaptedHead], domains: Domains, given: Answers) -> Score:
+    held_out, truth, inside = domains.view(method, domains.held_out), domains.truth, given.inside
     target = [logits_of(head, domains.target) for head in heads]
     each = [
         validators.target_proportions(truth, one, other, domains.classes)

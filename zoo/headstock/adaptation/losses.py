@@ -15,7 +15,12 @@ _LARGEST_RATIO = 20.0
 
 
 def coral_loss(source: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """Distance of the covariances of features [n, d] and [m, d], over 4 d^2 (Sun and Saenko 2016, eq. 1)."""
+    """Distance of the covariances of features [n, d] and [m, d], over 4 d^2 (Sun and Saenko 2016, eq. 1).
+
+    0 where either is a single row, which has no covariance.
+    """
+    if min(len(source), len(target)) < 2:
+        return torch.zeros(())
     gap = torch.cov(source.T) - torch.cov(target.T)
     return gap.square().sum() / (4 * source.shape[1] ** 2)
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from headstock.adaptation.trainer import Settings
+from headstock.adaptation.settings import Settings
 from headstock.data.columns import choose_columns
 from headstock.data.dataset import data_digest
 from headstock.data.roles import input_roles
@@ -15,7 +15,6 @@ from headstock.digest import short
 from headstock.errors import FailedPrecondition, InvalidInput
 from headstock.finetune.plan import Options, plan_recipe
 from headstock.finetune.recipe import AdaptationChoice, DataChoice, Recipe
-from headstock.finetune.strategy import Phase, Strategy
 from headstock.names import Reference
 
 if TYPE_CHECKING:
@@ -52,50 +51,31 @@ def plan_adaptation(
         hidden=settings.hidden,
         strength=settings.strength,
     )
-    # Adam is AdamW without decay.
-    optimizer = recipe.optimizer.model_copy(update={"batch_size": settings.batch_size, "weight_decay": 0.0})
-    stopping = recipe.stopping.model_copy(update={"patience": 0, "min_delta": 0.0})
     return recipe.model_copy(
         update={
-            "strategy": _strategy(settings),
-            "optimizer": optimizer,
-            "stopping": stopping,
+            "strategy": settings.strategy,
+            "optimizer": settings.optimizer,
+            "stopping": settings.stopping,
             "adaptation": choice,
         }
     )
 
 
-def _strategy(settings: Settings) -> Strategy:
-    phase = Phase(
-        name="adapt",
-        live=(),
-        epochs=settings.epochs,
-        learning_rate=settings.learning_rate,
-        backbone_rate=0.0,
-        decay=1.0,
-        schedule="constant",
-    )
-    return Strategy(
-        name="adaptation",
-        phases=(phase,),
-        initial="pretrained",
-        l2_sp=0.0,
-        interpolation=1.0,
-        lora_rank=0,
-        lora_alpha=0,
-    )
-
-
 def settings_of(recipe: Recipe) -> Settings:
-    """How every method of the recipe is trained."""
-    choice, phase = choice_of(recipe), recipe.strategy.phases[0]
-    return Settings(
-        epochs=phase.epochs,
-        batch_size=recipe.optimizer.batch_size,
-        learning_rate=phase.learning_rate,
-        hidden=choice.hidden,
-        strength=choice.strength,
-    )
+    """How every method of the recipe is trained; raises `InvalidInput` for a recipe that would change the backbone."""
+    choice = choice_of(recipe)
+    if recipe.strategy.live:
+        raise InvalidInput(
+            f"an adaptation learns on frozen features, and the recipe lets {', '.join(recipe.strategy.live)} learn",
+            fix="live = [] in every phase",
+        )
+    if recipe.stopping.patience:
+        raise InvalidInput(
+            f"the recipe has patience = {recipe.stopping.patience}, and no target label says when an adaptation gets "
+            "worse",
+            fix="patience = 0",
+        )
+    return Settings(recipe.strategy, recipe.optimizer, recipe.stopping, choice.hidden, choice.strength, recipe.seed)
 
 
 def seeds_of(recipe: Recipe) -> range:

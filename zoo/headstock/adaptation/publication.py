@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from headstock.adaptation.network import AdaptedHead
-from headstock.adaptation.trainer import logits_of
+from headstock.adaptation.training import logits_of
 from headstock.digest import Digest
 from headstock.errors import FailedPrecondition
 from headstock.finetune.publish import TOLERANCE

@@ -48,6 +48,7 @@ _METHODS = ("coral", "mcc", "dann", "mmd", "importance")
 )
 @click.option("--data-licence", metavar="ID", default="", help="Licence of the source data: an SPDX id.")
 @click.option("--target-licence", metavar="ID", default="", help="Licence of the target data: an SPDX id.")
+@click.option("--verbose", is_flag=True, help="One line per epoch instead of a bar.")
 @column_options
 @format_option
 @click.pass_context
@@ -60,13 +61,14 @@ def command(
     recipe: str | None,
     data_licence: str,
     target_licence: str,
+    verbose: bool,
     format_: str,
     **asked: Any,
 ) -> None:
     """Adapt a head to unlabelled data.
 
     Trains every method on frozen features of --data and --target, chooses without target labels, and adds the next
-    version of --name. The backbone stays shared.
+    version of --name. The backbone stays shared. Run it again to continue an interrupted run.
 
     \b
     headstock adapt --backbone minilm --head text-classification --data old.csv --target new.csv --name tickets
@@ -76,8 +78,8 @@ def command(
     from headstock.adaptation.adapt import Licences, adapt
     from headstock.catalogue import Catalogue
     from headstock.cli.fine_tune_progress import open_observer
-    from headstock.cli.recipe_options import read_recipe
     from headstock.finetune import read_table
+    from headstock.finetune.kept_recipe import read_recipe
     from headstock.plugin_host import open_host
 
     source, unlabelled = read_table(data), read_table(target)
@@ -91,7 +93,7 @@ def command(
             source,
             unlabelled,
             name,
-            observer=open_observer(verbose=False, quiet=format_ != "table"),
+            observer=open_observer(verbose=verbose, quiet=format_ != "table"),
             licences=Licences(data_licence, target_licence),
         )
     if format_ == "json":
@@ -119,7 +121,7 @@ def _check(context: click.Context, asked: Mapping[str, Any], recipe: str | None)
 
 def _plan(catalogue: Catalogue, host: PluginHost, source: Table, target: Table, asked: Mapping[str, Any]) -> Recipe:
     from headstock.adaptation.plan import plan_adaptation
-    from headstock.adaptation.trainer import Settings
+    from headstock.adaptation.settings import settings
     from headstock.finetune import Options
 
     options = Options(
@@ -131,10 +133,10 @@ def _plan(catalogue: Catalogue, host: PluginHost, source: Table, target: Table, 
         tap=asked["tap"],
         seed=asked["seed"],
     )
-    settings = Settings(epochs=asked["epochs"], learning_rate=asked["lr"], batch_size=asked["batch_size"])
+    course = settings(epochs=asked["epochs"], learning_rate=asked["lr"], batch_size=asked["batch_size"])
     return plan_adaptation(
         catalogue, host, source, target, Reference.parse(asked["backbone"]), asked["head"], options,
-        methods=_methods(asked["methods"]), runs=asked["seeds"], settings=settings,
+        methods=_methods(asked["methods"]), runs=asked["seeds"], settings=course,
     )  # fmt: skip
 
 

@@ -197,8 +197,8 @@ def _pair(text: str) -> tuple[str, str]:
 
 
 def _repeat(context: click.Context, catalogue: Catalogue, source: str, table: Table, new_data: bool) -> Recipe:
-    from headstock.cli.recipe_options import read_recipe
     from headstock.data.dataset import data_digest
+    from headstock.finetune.kept_recipe import read_recipe
 
     said = [p for p in _DECIDED if context.get_parameter_source(p) is ParameterSource.COMMANDLINE]
     if said:

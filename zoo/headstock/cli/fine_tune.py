@@ -13,7 +13,7 @@ from click.core import ParameterSource
 from headstock.cli.column_options import told_columns
 from headstock.cli.continued_lines import continued_lines
 from headstock.cli.output import format_option
-from headstock.cli.recipe_options import DECIDED, options_of, plan, read_recipe, recipe_options, said_of
+from headstock.cli.recipe_options import DECIDED, options_of, plan, recipe_options, said_of
 from headstock.errors import InvalidInput
 from headstock.names import Reference, check_alias, check_name
 
@@ -203,6 +203,7 @@ def _repeat(context: click.Context, catalogue: Catalogue, source: str, table: Ta
             f"{option} is decided by the recipe {source!r}", fix=f"edit the recipe, or leave {option} out"
         )
     from headstock.data.dataset import data_digest
+    from headstock.finetune.kept_recipe import read_recipe
 
     recipe = read_recipe(catalogue, source)
     return recipe.with_data(table.name, data_digest(table, recipe.data.columns)) if new_data else recipe

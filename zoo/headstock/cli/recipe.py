@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from headstock.cli.output import emit, format_option
-from headstock.cli.recipe_options import plan, read_recipe, recipe_options
+from headstock.cli.recipe_options import plan, recipe_options
 from headstock.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -64,6 +64,7 @@ def validate(source: str, data: Path | None) -> None:
     """
     from headstock.catalogue import Catalogue
     from headstock.finetune import read_table
+    from headstock.finetune.kept_recipe import read_recipe
     from headstock.finetune.prepare import check_recipe
     from headstock.objectives.prepare import check_recipe as check_objective
     from headstock.plugin_host import open_host
@@ -86,6 +87,7 @@ def validate(source: str, data: Path | None) -> None:
 def diff(first: str, second: str, format_: str) -> None:
     """List the settings in which two recipes differ; each is a FILE or the NAME[:V] of a model. Exits with 0."""
     from headstock.catalogue import Catalogue
+    from headstock.finetune.kept_recipe import read_recipe
 
     with Catalogue.open() as catalogue:
         found = list(differences(read_recipe(catalogue, first), read_recipe(catalogue, second)))

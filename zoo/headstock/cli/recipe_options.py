@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 from click.core import ParameterSource
 
 from headstock.cli.column_options import column_options, told_columns
-from headstock.errors import InvalidInput, NotFound
+from headstock.errors import InvalidInput
 from headstock.names import Reference
 
 if TYPE_CHECKING:
@@ -189,20 +188,6 @@ def said_of(context: click.Context) -> set[str]:
     renamed |= dict.fromkeys(("device", "precision", "compiler", "processes"), "compute")
     split = {"split_column", "group_column", "time_column"}
     return {"columns" if p.endswith("_column") and p not in split else renamed.get(p, p) for p in given}
-
-
-def read_recipe(catalogue: Catalogue, source: str) -> Recipe:
-    """The recipe in a file, or the one that a version was made by; raises `NotFound` and `InvalidInput`."""
-    from headstock.finetune import Recipe
-
-    path = Path(source)
-    if path.suffix == ".toml" or path.is_file():
-        return Recipe.from_toml(path)
-    version = catalogue.version(Reference.parse(source))
-    blob = catalogue.artefact(version.subject).files.get("recipe")
-    if blob is None:
-        raise NotFound(f"{version} is a {version.kind} and has no recipe", fix="--recipe FILE.toml")
-    return Recipe.from_json(catalogue.store.read_json(blob), f"recipe of {version}")
 
 
 def _positive(option: str, value: float, *, zero: bool = False, most: float = sys.float_info.max) -> float:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from typing import Any, Protocol
 
+import numpy.typing as npt
 import torch
 
 from headstock.backbone.restore import Restored
@@ -44,6 +46,13 @@ class RowSource:
         return [self._kept.get(number) or found[number] for number in numbers]
 
 
+class Collating(Protocol):
+    """What makes a batch of rows."""
+
+    def collate(self, rows: Sequence[Row]) -> dict[str, npt.NDArray[Any]]:
+        """The backbone's inputs by name; see `Preprocessor`."""
+
+
 class Body:
     """A backbone in training. Frozen is frozen: what is not live moves no weight, no statistic, drops nothing."""
 
@@ -51,7 +60,7 @@ class Body:
         self,
         restored: Restored,
         tap: Tap,
-        preprocessor: Preprocessor,
+        preprocessor: Collating,
         rows: RowSource,
         *,
         adapters: bool = False,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from headstock.data.artefact import dataset_artefact
 from headstock.data.table import Table
 from headstock.digest import Digest
 from headstock.errors import FailedPrecondition, InvalidInput
@@ -18,7 +19,7 @@ from headstock.finetune.prepare import Prepared, prepare, require_backbone
 from headstock.finetune.recipe import Recipe
 from headstock.finetune.run import Onlooker, RunFolder
 from headstock.finetune.values import flat, width_of
-from headstock.records import Artefact, Version, artefact_of
+from headstock.records import Artefact, Version
 from headstock.report import Assessment, assess
 
 if TYPE_CHECKING:
@@ -76,16 +77,10 @@ def fine_tune(
 
     with RunFolder(catalogue.settings.runs, recipe) as run:
         trackers = Trackers(host.callbacks(), watcher.say)
-        trackers.start(recipe.to_json())
-        try:
-            # From here, as a strategy may put a new backbone into the store before the head is published on it.
-            with catalogue.writing(f"fine-tune {name}"):
-                trained = train_head(catalogue, host, prepared, run, watcher, trackers, threads)
-                outcome = _publish(catalogue, host, name, prepared, trained, began, stated, asked, watcher)
-        except BaseException as error:
-            # An interrupt too: a tracker that is never told would show the run as going on for ever.
-            trackers.end(prepared.backbone.identity, {"failed": f"{type(error).__name__}: {error}"})
-            raise
+        # From here, as a strategy may put a new backbone into the store before the head is published on it.
+        with trackers.following(recipe, prepared.backbone.identity), catalogue.writing(f"fine-tune {name}"):
+            trained = train_head(catalogue, host, prepared, run, watcher, trackers, threads)
+            outcome = _publish(catalogue, host, name, prepared, trained, began, stated, asked, watcher)
         run.remove()
     trackers.end(prepared.backbone.identity, outcome.report)
     return outcome
@@ -202,12 +197,6 @@ def _majority(prepared: Prepared) -> dict[str, Any] | None:
 
 
 def _dataset_artefact(prepared: Prepared) -> Artefact:
-    table = prepared.table
-    identity = {
-        "kind": "dataset",
-        "sha256": prepared.recipe.data.sha256,
-        "rows": len(table) - prepared.replayed,
-        "columns": list(table.columns),
-        "name": table.name,
-    }
-    return artefact_of("dataset", identity)
+    # Rows of the parent's data that are seen again are another data set's.
+    own = len(prepared.table) - prepared.replayed
+    return dataset_artefact(prepared.table, prepared.recipe.data.sha256, own)

@@ -10,7 +10,7 @@ from headstock.errors import HeadstockError
 from headstock.finetune.adamw import AdamW
 from headstock.finetune.body import Body, with_gradient
 from headstock.finetune.checkpoint import State, Tensors
-from headstock.finetune.recipe import Recipe
+from headstock.finetune.course import Course
 from headstock.finetune.strategy import Phase
 from headstock.finetune.values import Values
 from headstock.hookspecs import Batch, HeadType, Targets
@@ -19,7 +19,7 @@ from headstock.hookspecs import Batch, HeadType, Targets
 class Learner:
     """The head, and the backbone where a strategy lets it learn, as the loop moves, saves and judges them."""
 
-    def __init__(self, recipe: Recipe, head_type: HeadType, head: torch.nn.Module, body: Body | None) -> None:
+    def __init__(self, recipe: Course, head_type: HeadType, head: torch.nn.Module, body: Body | None) -> None:
         """Both as they are now, before the first step."""
         self.head = head
         self._recipe = recipe

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -25,11 +25,10 @@ if TYPE_CHECKING:
     import torch
 
     from headstock.catalogue import Catalogue
+    from headstock.finetune.loop import Loss
     from headstock.finetune.recipe import Recipe, TeacherChoice
     from headstock.hookspecs import Batch, HeadType
     from headstock.plugin_host import PluginHost
-
-    Loss = Callable[[torch.nn.Module, Batch, Sequence[int]], torch.Tensor]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +88,7 @@ class Lesson:
         soft = functional.softmax(torch.from_numpy(self.logits[list(rows)]) / temperature, dim=-1)
         hard = torch.from_numpy(self.labelled[list(rows)])
 
-        def loss(head: torch.nn.Module, batch: Batch, places: Sequence[int]) -> torch.Tensor:
+        def loss(head: torch.nn.Module, batch: Batch, places: Sequence[int], progress: float) -> torch.Tensor:
             logits = head(batch.features)
             own = functional.log_softmax(logits / temperature, dim=-1)
             apart = functional.kl_div(own, soft[list(places)], reduction="none").sum(dim=-1) * temperature**2

@@ -16,15 +16,16 @@ from headstock.errors import HeadstockError
 from headstock.finetune.adamw import AdamW
 from headstock.finetune.body import Body
 from headstock.finetune.checkpoint import State, Tensors
+from headstock.finetune.course import Course
 from headstock.finetune.learner import Learner
-from headstock.finetune.recipe import Recipe
 from headstock.finetune.strategy import Phase, rate
 from headstock.finetune.team import Team
 from headstock.finetune.values import Values, pick
 from headstock.hookspecs import Batch, HeadType, Targets
 from headstock.memory import peak_memory
 
-Loss = Callable[[torch.nn.Module, Batch, Sequence[int]], torch.Tensor]
+Loss = Callable[[torch.nn.Module, Batch, Sequence[int], float], torch.Tensor]
+"""Of the head, a batch, its rows' places in the training rows, and the share of the phase's steps that are done."""
 
 
 class Exercise(Protocol):
@@ -41,7 +42,7 @@ class Exercise(Protocol):
 class Job:
     """What the loop trains."""
 
-    recipe: Recipe
+    recipe: Course
     head_type: HeadType
     features: Callable[[], tuple[Values, Values]]
     """Training and validation features; called every epoch, so that it may compute them anew."""
@@ -53,15 +54,18 @@ class Job:
     """Row numbers of the training rows, which `body` reads."""
     validation_rows: Sequence[int] = ()
     loss: Loss | None = None
-    """Instead of the head type's own in training: of the head, a batch and its rows' places in the training rows."""
+    """Instead of the head type's own in training."""
     team: Team = field(default_factory=Team)
     """Who trains the backbone together."""
     exercise: Exercise | None = None
     """Makes the batches and judges, where there are no labels; the best epoch is then that of the smallest loss."""
+    keeps_last: bool = False
+    """True where the validation rows cannot tell which epoch is best, as they are of another kind than those that the
+    head is for: the last one is kept."""
 
-    def loss_of(self, head: torch.nn.Module, batch: Batch, places: Sequence[int]) -> torch.Tensor:
+    def loss_of(self, head: torch.nn.Module, batch: Batch, places: Sequence[int], progress: float) -> torch.Tensor:
         """What a training step makes smaller."""
-        return self.head_type.loss(head, batch) if self.loss is None else self.loss(head, batch, places)
+        return self.head_type.loss(head, batch) if self.loss is None else self.loss(head, batch, places, progress)
 
 
 @contextmanager
@@ -220,11 +224,11 @@ def _steps(
     total = learning_rate = 0.0
     rows = sum(map(len, batches))
     for number, picked in enumerate(batches):
-        step = state.epoch * len(batches) + number
-        learning_rate = rate(phase.schedule, phase.learning_rate, step, phase.epochs * len(batches))
+        step, steps = state.epoch * len(batches) + number, phase.epochs * len(batches)
+        learning_rate = rate(phase.schedule, phase.learning_rate, step, steps)
         mine = team.part(picked)
         if mine:
-            loss = job.loss_of(learner.head, batch(mine), mine)
+            loss = job.loss_of(learner.head, batch(mine), mine, step / steps)
             total += float(loss.detach()) * len(mine)
             if loss.requires_grad:
                 loss = loss if team.size == 1 else loss * (len(mine) / len(picked))
@@ -264,7 +268,7 @@ def _keep_best(job: Job, learner: Learner, state: State, value: float, loss: flo
     # A small validation set makes the metric coarse; among equals the lower loss is the better head.
     gain, drop = value - state.best_value, state.best_loss - loss
     margin = job.recipe.stopping.min_delta
-    if not state.best_epoch or gain > margin or (gain >= 0 and drop > margin):
+    if job.keeps_last or not state.best_epoch or gain > margin or (gain >= 0 and drop > margin):
         state.best_epoch, state.best_value, state.best_loss = len(state.history), value, loss
         state.best, state.stale = learner.copy(), 0
     else:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from headstock.finetune.recipe import Recipe
@@ -37,6 +38,19 @@ class Trackers:
     def __init__(self, callbacks: Sequence[FinetuneCallback], say: Callable[[str], None]) -> None:
         self._callbacks = list(callbacks)
         self._say = say
+
+    @contextmanager
+    def following(self, recipe: Recipe, backbone: BackboneIdentity) -> Iterator[None]:
+        """The run begins or resumes, and happens inside; `end` tells of a good end, and this of any other.
+
+        An interrupt too: a tracker that is never told would show the run as going on for ever.
+        """
+        self.start(recipe.to_json())
+        try:
+            yield
+        except BaseException as error:
+            self.end(backbone, {"failed": f"{type(error).__name__}: {error}"})
+            raise
 
     def start(self, recipe: Mapping[str, Any]) -> None:
         """The run begins or resumes."""

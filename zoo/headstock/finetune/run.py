@@ -32,6 +32,28 @@ class Onlooker:
         """The leader's has the same bytes."""
 
 
+class Part:
+    """The checkpoint of a run, or of one of several runs that a recipe asks for."""
+
+    def __init__(self, path: Path) -> None:
+        """The file `path`, which need not exist."""
+        self._path = path
+
+    def read_checkpoint(self) -> bytes | None:
+        """The last checkpoint's bytes, or None."""
+        return self._path.read_bytes() if self._path.exists() else None
+
+    def write_checkpoint(self, data: bytes) -> None:
+        """Replace the checkpoint as a whole.
+
+        It is not synced to the disk: after a power cut its digest shows the damage and the run starts again, which
+        costs less than a sync every epoch.
+        """
+        temporary = self._path.with_name(f"{self._path.name}.tmp")
+        temporary.write_bytes(data)
+        temporary.replace(self._path)
+
+
 class RunFolder:
     """A context manager that holds the run's lock; a killed process loses it with its life."""
 
@@ -68,7 +90,7 @@ class RunFolder:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if error is not None and self.folder.exists() and not (self.folder / _CHECKPOINT).exists():
+        if error is not None and self.folder.exists() and not list(self.folder.glob(f"{_CHECKPOINT}*")):
             # Nothing was learned yet, so there is nothing to go on from.
             self.remove()
         os.close(self._descriptor)
@@ -76,18 +98,15 @@ class RunFolder:
 
     def read_checkpoint(self) -> bytes | None:
         """The last checkpoint's bytes, or None."""
-        path = self.folder / _CHECKPOINT
-        return path.read_bytes() if path.exists() else None
+        return Part(self.folder / _CHECKPOINT).read_checkpoint()
 
     def write_checkpoint(self, data: bytes) -> None:
-        """Replace the checkpoint as a whole.
+        """Replace the checkpoint as a whole; see `Part`."""
+        Part(self.folder / _CHECKPOINT).write_checkpoint(data)
 
-        It is not synced to the disk: after a power cut its digest shows the damage and the run starts again, which
-        costs less than a sync every epoch.
-        """
-        temporary = self.folder / f"{_CHECKPOINT}.tmp"
-        temporary.write_bytes(data)
-        temporary.replace(self.folder / _CHECKPOINT)
+    def part(self, name: str) -> Part:
+        """The checkpoint of one of the runs that the recipe asks for, where there are several."""
+        return Part(self.folder / f"{_CHECKPOINT}-{name}")
 
     def remove(self) -> None:
         """Delete the folder; call it while the lock is held, after the model is published."""

@@ -22,7 +22,7 @@ from headstock.finetune.new_backbone import NewBackbone, admit, group_digests, i
 from headstock.finetune.observer import Observer, Trackers
 from headstock.finetune.prepare import Prepared
 from headstock.finetune.reset import reset
-from headstock.finetune.run import Onlooker, RunFolder
+from headstock.finetune.run import Onlooker, Part, RunFolder
 from headstock.finetune.team import Team, alone_on, team_of
 from headstock.finetune.values import Values, flat, pick, width_of
 from headstock.graph import Graph
@@ -234,7 +234,7 @@ def _build_head(prepared: Prepared, train: Values) -> torch.nn.Module:
     return head
 
 
-def read_state(run: RunFolder | Onlooker, head: torch.nn.Module, say: Callable[[str], None]) -> State:
+def read_state(run: RunFolder | Onlooker | Part, head: torch.nn.Module, say: Callable[[str], None]) -> State:
     """Where an interrupted run stands, or the beginning; `say` hears of a checkpoint that cannot be used."""
     data = run.read_checkpoint()
     if data is None:

@@ -65,16 +65,11 @@ def continue_backbone(
     stated = _check_licences(catalogue, recipe, name, data_licence, watcher)
     with RunFolder(catalogue.settings.runs, recipe) as run:
         trackers = Trackers(host.callbacks(), watcher.say)
-        trackers.start(recipe.to_json())
-        try:
-            with catalogue.writing(f"continue {name}"):
-                learned, restored, parent = _learn(catalogue, host, prepared, run, watcher, trackers, control)
-                made = _admit(catalogue, prepared, restored, parent, watcher)
-                report = _report(catalogue, prepared, learned, made, asked, began, watcher)
-                outcome = _publish(catalogue, host, name, prepared, made, report, stated)
-        except BaseException as error:
-            trackers.end(prepared.backbone.identity, {"failed": f"{type(error).__name__}: {error}"})
-            raise
+        with trackers.following(recipe, prepared.backbone.identity), catalogue.writing(f"continue {name}"):
+            learned, restored, parent = _learn(catalogue, host, prepared, run, watcher, trackers, control)
+            made = _admit(catalogue, prepared, restored, parent, watcher)
+            report = _report(catalogue, prepared, learned, made, asked, began, watcher)
+            outcome = _publish(catalogue, host, name, prepared, made, report, stated)
         run.remove()
     trackers.end(made.servable.identity, report)
     return outcome

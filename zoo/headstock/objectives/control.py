@@ -8,7 +8,7 @@ from headstock.backbone.restore import Restored
 from headstock.finetune import loop
 from headstock.finetune.checkpoint import State
 from headstock.finetune.recipe import Recipe
-from headstock.finetune.strategy import FEATURE_EXTRACTION, Phase, Strategy
+from headstock.finetune.strategy import FEATURE_EXTRACTION, Pace, Strategy, built_in
 from headstock.objectives.exercise import Measured
 from headstock.objectives.posed import pose
 from headstock.objectives.prepare import Prepared
@@ -25,23 +25,6 @@ def head_alone(prepared: Prepared, restored: Restored) -> Measured:
 
 def frozen(recipe: Recipe) -> Strategy:
     """As many epochs as the recipe's strategy has at most, at its head's last rate and schedule, and nothing live."""
-    strategy = recipe.strategy
-    last = strategy.phases[-1]
-    phase = Phase(
-        name="head",
-        live=(),
-        epochs=strategy.epochs,
-        learning_rate=last.learning_rate,
-        backbone_rate=0.0,
-        decay=1.0,
-        schedule=last.schedule,
-    )
-    return Strategy(
-        name=FEATURE_EXTRACTION,
-        phases=(phase,),
-        initial="pretrained",
-        l2_sp=0.0,
-        interpolation=1.0,
-        lora_rank=0,
-        lora_alpha=0,
-    )
+    last = recipe.strategy.phases[-1]
+    pace = Pace(epochs=recipe.strategy.epochs, learning_rate=last.learning_rate, schedule=last.schedule)
+    return built_in(FEATURE_EXTRACTION, pace)

@@ -7,27 +7,16 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from headstock.data.columns import ROW, choose_columns
-from headstock.data.dataset import data_digest
-from headstock.data.split_choice import RandomSplit
 from headstock.data.table import Table
 from headstock.errors import InvalidInput
 from headstock.finetune.made import Standing
-from headstock.finetune.recipe import (
-    FORMAT,
-    BackboneChoice,
-    DataChoice,
-    Features,
-    HeadChoice,
-    ObjectiveChoice,
-    OptimizerChoice,
-    Recipe,
-    Stopping,
-)
+from headstock.finetune.recipe import BackboneChoice, ObjectiveChoice, Recipe
 from headstock.finetune.strategy import FEATURE_EXTRACTION, Pace, Schedule, built_in
 from headstock.finetune.taps import WHOLE_SAMPLE
 from headstock.finetune.typed_options import typed_options
 from headstock.hookspecs import Objective
 from headstock.names import Reference
+from headstock.objectives.spelled import spelled
 from headstock.records import BackboneIdentity
 from headstock.servable import load_backbone
 
@@ -76,8 +65,6 @@ def plan_objective(catalogue: Catalogue, host: PluginHost, table: Table, backbon
     standing = Standing(version.name, load_backbone(catalogue, version.subject))
     objective = chosen_objective(host, asked.objective, standing)
     tap = objective_tap(objective, standing.backbone.identity)
-    if not 0 < asked.validation < 1:
-        raise InvalidInput(f"--validation {asked.validation} is not a share; expected a number between 0 and 1")
     columns = input_columns(table, objective.modality, asked.columns)
     options = typed_options(f"objective {objective.name!r}", "--option", objective.default_options(), asked.options)
     pace = Pace(
@@ -92,26 +79,10 @@ def plan_objective(catalogue: Catalogue, host: PluginHost, table: Table, backbon
     from headstock.backbone.restore import restore
 
     groups = restore(catalogue, host, version.subject, version.name).group_names
-    return Recipe(
-        format=FORMAT,
-        seed=asked.seed,
-        backbone=BackboneChoice(name=version.name, digest=version.subject),
-        head=HeadChoice(type=objective.name, tap=tap, options={}),
-        data=DataChoice(name=table.name, sha256=data_digest(table, columns), columns=columns),
-        split=RandomSplit(kind="random", fraction=asked.validation, stratified=False, seed=asked.seed),
-        strategy=built_in(asked.strategy, pace, groups),
-        optimizer=OptimizerChoice(
-            name="adamw",
-            weight_decay=asked.weight_decay,
-            beta1=0.9,
-            beta2=0.999,
-            epsilon=1e-8,
-            batch_size=asked.batch_size,
-        ),
-        stopping=Stopping(patience=asked.patience, min_delta=0.0),
-        features=Features(cache=False),
-        objective=ObjectiveChoice(name=objective.name, options=options),
-    )
+    choice = ObjectiveChoice(name=objective.name, options=options)
+    standing_on = BackboneChoice(name=version.name, digest=version.subject)
+    strategy = built_in(asked.strategy, pace, groups)
+    return spelled(table, columns, standing_on, tap, choice, strategy, asked, cache=False)
 
 
 def chosen_objective(host: PluginHost, name: str | None, standing: Standing) -> Objective:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from headstock.data.artefact import dataset_artefact
 from headstock.data.columns import ROW
 from headstock.data.dataset import data_digest, read_inputs
 from headstock.data.inputs import RawInputs
@@ -18,7 +19,7 @@ from headstock.finetune.recipe import ObjectiveChoice, Recipe
 from headstock.hookspecs import Objective
 from headstock.names import check_name
 from headstock.objectives.plan import chosen_objective, require_strategy
-from headstock.records import Artefact, artefact_of
+from headstock.records import Artefact
 from headstock.servable import ServableBackbone, load_backbone
 
 if TYPE_CHECKING:
@@ -42,15 +43,7 @@ class Prepared:
 
     def dataset(self) -> Artefact:
         """What the lineage says was learned from."""
-        table = self.table
-        identity = {
-            "kind": "dataset",
-            "sha256": self.recipe.data.sha256,
-            "rows": len(table),
-            "columns": list(table.columns),
-            "name": table.name,
-        }
-        return artefact_of("dataset", identity)
+        return dataset_artefact(self.table, self.recipe.data.sha256)
 
 
 def prepare(
@@ -105,11 +98,12 @@ def check_recipe(
         raise InvalidInput(f"objective {objective.name!r} {said} {strange[0]!r}; its options are {known}")
     backbone.identity.tap(recipe.head.tap)
     if table is not None:
-        _require_data(recipe, table)
+        require_data(recipe, table)
     return choice, objective, backbone
 
 
-def _require_data(recipe: Recipe, table: Table) -> None:
+def require_data(recipe: Recipe, table: Table) -> None:
+    """Raise `FailedPrecondition` if `table` is not the recipe's data."""
     found = data_digest(table, recipe.data.columns)
     if found != recipe.data.sha256:
         raise FailedPrecondition(

@@ -26,7 +26,7 @@ def read_report(catalogue: Catalogue, reference: str) -> tuple[Version, Mapping[
 
 
 def reproduce_command(version: Version, report: Mapping[str, Any]) -> str:
-    """The command line that makes the same head again from the same data; `FILE` where the report names none."""
+    """The command line that makes the same again from the same data; `FILE` where the report names none."""
     data = _named(report.get("data"))
     if (change := report.get("update")) is not None:
         solver = f" --solver {report['strategy'].rpartition(' ')[2]}" if change["act"] == "refit" else ""
@@ -34,6 +34,12 @@ def reproduce_command(version: Version, report: Mapping[str, Any]) -> str:
     if "adaptation" in report:
         target = _named(report.get("target"))
         return f"headstock adapt --recipe {version} --data {data} --target {target} --name {version.name}-again"
+    if "retrieval" in report:
+        # Both towers have the one recipe, and the command makes both.
+        both = version.name.removesuffix("-image").removesuffix("-text")
+        return f"headstock align --recipe {version} --data {data} --name {both}-again"
+    if "held_out" in report:
+        return f"headstock continue --recipe {version} --data {data} --name {version.name}-again"
     replay = (report.get("continued") or {}).get("replay_data")
     more = f" --replay-data {quote(replay)}" if replay else ""
     trained = f"headstock fine-tune --recipe {version} --data {data}{more} --name {version.name}-again"

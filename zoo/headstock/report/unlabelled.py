@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from shlex import quote
 from typing import Any
 
 from headstock.records import Version
+from headstock.report.read import reproduce_command
 from headstock.report.section import Section
 
 
@@ -21,11 +21,8 @@ def unlabelled_sections(version: Version, report: Mapping[str, Any]) -> list[Sec
         found += _clustering(report["clustering"])
     if "retrieval" in report:
         found.append(_retrieval(report["retrieval"]))
-    if "objective" in report and "recipe" in report:
-        command = (
-            f"headstock continue --recipe {version} --data {quote(report['data']['name'])} --name {version.name}-again"
-        )
-        found.append(Section("Reproduce", command=command))
+    if "clustering" not in report and "recipe" in report:
+        found.append(Section("Reproduce", command=reproduce_command(version, report)))
     return found
 
 

@@ -1,19 +1,21 @@
-"""An alignment from recipe to two versions: features, projections, towers in a new space, both published."""
+"""An alignment from recipe to two versions: features, what learns, towers in a new space, both published."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from headstock.data.artefact import dataset_artefact
 from headstock.data.dataset import read_inputs
 from headstock.data.inputs import RawInputs
 from headstock.data.split import Split, split_rows
 from headstock.data.table import Table
+from headstock.digest import Digest, short
 from headstock.errors import AlreadyExists
 from headstock.finetune.feature_cache import FeatureCache
 from headstock.finetune.features import FeatureExtractor
@@ -23,12 +25,13 @@ from headstock.finetune.recipe import Recipe
 from headstock.finetune.run import RunFolder
 from headstock.hookspecs import Targets
 from headstock.names import check_name
+from headstock.objectives.prepare import require_data
 from headstock.records import Version
-from headstock_multimodal.align.plan import TAPPED
-from headstock_multimodal.align.publication import dataset_of, publish
+from headstock_multimodal.align.plan import ROLES, TAPPED, towers_of
+from headstock_multimodal.align.publication import publish
 from headstock_multimodal.align.report import build_report, measure
 from headstock_multimodal.heads.towers import Tower, require_same_space
-from headstock_multimodal.space import space_of
+from headstock_multimodal.space import moved_space, space_of
 
 if TYPE_CHECKING:
     from headstock.backbone.restore import Restored
@@ -36,6 +39,7 @@ if TYPE_CHECKING:
     from headstock.finetune.new_backbone import NewBackbone
     from headstock.plugin_host import PluginHost
     from headstock.sources.fetched import Statement
+    from headstock_multimodal.align.body import TowersBody
     from headstock_multimodal.align.pairs import Pairing, PairTask, Projections
 
 _WEIGHTS = {"image": "clip.visual_projection.weight", "text": "clip.text_projection.weight"}
@@ -67,8 +71,6 @@ def align(
     host: PluginHost,
     recipe: Recipe,
     table: Table,
-    image: Tower,
-    text: Tower,
     name: str,
     *,
     observer: Observer | None = None,
@@ -76,37 +78,52 @@ def align(
 ) -> Aligned:
     """Tune both projections and the temperature on pairs, and publish the towers as `NAME-image` and `NAME-text`.
 
-    The towers themselves stay frozen, so each image and text meets its tower once, ever. Both new backbones name a new
-    space: neither compares with what the old ones made. Raises `DigestMismatch` for towers of different spaces,
+    Layer groups that the recipe's strategy names learn too; where it names none the towers stay frozen, and each image
+    and text meets its tower once, ever. Both new backbones name a new space: neither compares with what the old ones
+    made. Running the same recipe again continues an interrupted run and ends with the same towers. Raises
+    `DigestMismatch` for towers of different spaces, `FailedPrecondition` if `table` is not the recipe's file,
     `InvalidInput` for pairs that cannot be learned from, `LicenceRefused` before anything is trained.
     """
     watcher, began = observer or Observer(), time.perf_counter()
     names = {"image": f"{name}-image", "text": f"{name}-text"}
     for one in names.values():
         _check_free(catalogue, one)
-    space = require_same_space(image, text)
-    stated = _check_licences(catalogue, (image, text), name, table, data_licence, watcher)
+    towers = towers_of(catalogue, recipe)
+    require_data(recipe, table)
+    space = require_same_space(towers["image"], towers["text"])
+    stated = _check_licences(catalogue, list(towers.values()), name, table, data_licence, watcher)
     from headstock.backbone.restore import restore
+    from headstock.finetune.new_backbone import group_digests
+    from headstock_multimodal.align.body import groups_of
     from headstock_multimodal.align.pairs import PairTask, Projections
 
-    towers = {"image": image, "text": text}
     restored = {role: restore(catalogue, host, tower.digest, tower.name) for role, tower in towers.items()}
     weights = {role: restored[role].module.state_dict()[_WEIGHTS[role]].clone() for role in towers}
     task = PairTask(Projections(weights["image"], weights["text"], float(space["logit_scale"])))
+    recipe.strategy.require_groups([group.name for group in groups_of(restored)], name)
     pairs = _pairs(recipe, table, task)
-    with RunFolder(catalogue.settings.runs, recipe) as run, catalogue.writing(f"align {name}"):
+    body = _body(recipe, towers, restored, pairs)
+    parents = {role: group_digests(one) for role, one in restored.items()}
+    trackers = Trackers(host.callbacks(), watcher.say)
+    with (
+        RunFolder(catalogue.settings.runs, recipe) as run,
+        trackers.following(recipe, towers["image"].backbone.identity),
+        catalogue.writing(f"align {name}"),
+    ):
         features = _features(catalogue, towers, pairs, watcher)
-        before, head, history = _train(recipe, task, pairs, features, run, watcher, host)
+        before, head, history = _train(recipe, task, pairs, features, body, run, watcher, trackers)
         rows = list(pairs.split.validation)
-        retrieval = measure((before, head), features[rows], pairs.targets.only(rows))
+        seen = features[rows], features[rows] if body is None else _now(body, rows, recipe)
+        retrieval = measure((before, head), seen, pairs.targets.only(rows))
         report = build_report(recipe, table, towers, pairs.split, retrieval, history, time.perf_counter() - began)
-        made = _admit(catalogue, towers, restored, head.projections(), watcher.say)
-        dataset = dataset_of(table, recipe)
+        made = _admit(catalogue, towers, restored, parents, head.projections(), body is not None, watcher.say)
+        dataset = dataset_artefact(table, recipe.data.sha256)
         versions = {
             role: publish(catalogue, host, names[role], role, towers, made[role], recipe, report, dataset, stated)
             for role in towers
         }
         run.remove()
+    trackers.end(made["image"].servable.identity, report)
     return Aligned(versions["image"], versions["text"], report)
 
 
@@ -117,7 +134,7 @@ def _check_free(catalogue: Catalogue, name: str) -> None:
 
 
 def _check_licences(
-    catalogue: Catalogue, towers: tuple[Tower, Tower], name: str, table: Table, said: str, watcher: Observer
+    catalogue: Catalogue, towers: Sequence[Tower], name: str, table: Table, said: str, watcher: Observer
 ) -> Statement:
     from headstock.licences import enforcement
     from headstock.licences.decisions import known_expression
@@ -151,14 +168,34 @@ def _features(
     return np.concatenate(parts, axis=1)
 
 
+def _body(
+    recipe: Recipe, towers: Mapping[str, Tower], restored: Mapping[str, Restored], pairs: _Pairs
+) -> TowersBody | None:
+    """Both towers in training, where the strategy lets a part of them learn."""
+    from headstock_multimodal.align.body import TowersBody
+
+    if not recipe.strategy.live:
+        return None
+    return TowersBody(towers, restored, {"image": pairs.images, "text": pairs.texts})
+
+
+def _now(body: TowersBody, rows: Sequence[int], recipe: Recipe) -> npt.NDArray[np.float32]:
+    """Pooled features of these pairs as the towers compute them now."""
+    from headstock.finetune import loop
+
+    with loop.one_thread():
+        return np.asarray(body.values(rows, recipe.optimizer.batch_size), np.float32)
+
+
 def _train(
     recipe: Recipe,
     task: PairTask,
     pairs: _Pairs,
     features: npt.NDArray[np.float32],
+    body: TowersBody | None,
     run: RunFolder,
     watcher: Observer,
-    host: PluginHost,
+    trackers: Trackers,
 ) -> tuple[Pairing, Pairing, list[dict[str, Any]]]:
     """The projections before and after, and the epochs between, from the last checkpoint on."""
     from headstock.finetune import checkpoint, loop
@@ -169,11 +206,11 @@ def _train(
     before, head = (task.build(features.shape[1], pairs.targets, {}) for _ in range(2))
     if not isinstance(before, Pairing) or not isinstance(head, Pairing):
         raise TypeError("this is a bug: a PairTask builds Pairings")
-    sides = [features[list(rows)] for rows in (pairs.split.train, pairs.split.validation)]
-    targets = [pairs.targets.only(rows) for rows in (pairs.split.train, pairs.split.validation)]
+    train, validation = pairs.split.train, pairs.split.validation
+    sides = features[list(train)], features[list(validation)]
     state = read_state(run, head, watcher.say)
-    trackers = Trackers(host.callbacks(), watcher.say)
-    trackers.start(recipe.to_json())
+    if done := len(state.history):
+        watcher.say(f"resuming run {short(recipe.digest)} after epoch {done} of at most {recipe.strategy.epochs}")
 
     def after_epoch(now: State) -> None:
         run.write_checkpoint(checkpoint.dump(now))
@@ -182,7 +219,8 @@ def _train(
 
     watcher.start(recipe, len(state.history))
     try:
-        job = loop.Job(recipe, task, lambda: (sides[0], sides[1]), targets[0], targets[1])
+        targets = pairs.targets.only(train), pairs.targets.only(validation)
+        job = loop.Job(recipe, task, lambda: sides, *targets, body, train, validation)
         loop.train(job, head, state, after_epoch)
     finally:
         watcher.end()
@@ -193,22 +231,34 @@ def _admit(
     catalogue: Catalogue,
     towers: Mapping[str, Tower],
     restored: Mapping[str, Restored],
+    parents: Mapping[str, Mapping[str, Digest]],
     found: Projections,
+    moved: bool,
     say: Callable[[str], None],
 ) -> dict[str, NewBackbone]:
-    """Both towers with what was learned, in the space that it makes."""
+    """Both towers with what was learned, in the space that it makes; `moved` if more than the projections learned."""
     import torch
 
-    from headstock.finetune.new_backbone import admit, group_digests
+    from headstock.backbone.identity import weights_digest
+    from headstock.finetune.new_backbone import admit
 
     learned = {"image": found.image, "text": found.text}
     scale = torch.tensor(found.logit_scale)
     space = space_of({**{_AXES[r]: learned[r] for r in _AXES}, "logit_scale": scale}, "the alignment")
-    made = {}
-    for role, tower in towers.items():
-        parent = group_digests(restored[role])
+    for role in towers:
         with torch.no_grad():
             restored[role].module.state_dict()[_WEIGHTS[role]].copy_(learned[role])
-        architecture = {**restored[role].identity.architecture, "space": space}
-        made[role] = admit(catalogue, tower.backbone, restored[role], parent, say, architecture)
-    return made
+    if moved:
+        # Projections name the axes, and what stands before them says where on these a sample lies.
+        space = moved_space(space, [weights_digest(restored[role].module) for role in ROLES])
+    return {
+        role: admit(
+            catalogue,
+            tower.backbone,
+            restored[role],
+            parents[role],
+            say,
+            {**restored[role].identity.architecture, "space": space},
+        )
+        for role, tower in towers.items()
+    }

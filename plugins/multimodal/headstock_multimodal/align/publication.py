@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from headstock.data.table import Table
 from headstock.finetune.recipe import Recipe
 from headstock.records import Artefact, Edge, Publication, Version, artefact_of
 from headstock_multimodal.align.report import summary
@@ -17,18 +16,6 @@ if TYPE_CHECKING:
     from headstock.finetune.new_backbone import NewBackbone
     from headstock.plugin_host import PluginHost
     from headstock.sources.fetched import Statement
-
-
-def dataset_of(table: Table, recipe: Recipe) -> Artefact:
-    """What the lineage says was learned from."""
-    identity = {
-        "kind": "dataset",
-        "sha256": recipe.data.sha256,
-        "rows": len(table),
-        "columns": list(table.columns),
-        "name": table.name,
-    }
-    return artefact_of("dataset", identity)
 
 
 def publish(

@@ -26,13 +26,20 @@ _WAYS = {"image_to_text": False, "text_to_image": True}
 """What is looked for, and whether it is the image."""
 
 
-def measure(heads: tuple[Pairing, Pairing], features: npt.NDArray[np.float32], targets: Targets) -> dict[str, Any]:
-    """Recall at 1, 5 and 10 both ways on held-out pairs, before and after, and the gain at 1 over both ways."""
+def measure(
+    heads: tuple[Pairing, Pairing],
+    features: tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]],
+    targets: Targets,
+) -> dict[str, Any]:
+    """Recall at 1, 5 and 10 both ways on held-out pairs, before and after, and the gain at 1 over both ways.
+
+    `features` [pairs, image + text] are what the towers made of the pairs before and what they make of them after.
+    """
     from headstock.finetune.loop import outputs_of
     from headstock_multimodal.align.pairs import found_within
 
-    outputs = [np.asarray(outputs_of(head, features)) for head in heads]
-    found: dict[str, Any] = {"pairs": len(features)}
+    outputs = [np.asarray(outputs_of(head, seen)) for head, seen in zip(heads, features, strict=True)]
+    found: dict[str, Any] = {"pairs": len(features[0])}
     first: list[list[npt.NDArray[np.bool_]]] = [[], []]
     for way, reverse in _WAYS.items():
         found[way] = {}
@@ -58,7 +65,7 @@ def build_report(
     """All of it, JSON values only; both towers keep the same report."""
     return {
         "format": 1,
-        "strategy": "align: both projections, towers frozen",
+        "strategy": f"align: both projections, {_learned(recipe)}",
         "seed": recipe.seed,
         "input": "image and text",
         "backbone": {
@@ -80,6 +87,10 @@ def build_report(
         "seconds": {"total": round(seconds, 3)},
         "environment": environment(),
     }
+
+
+def _learned(recipe: Recipe) -> str:
+    return f"of the towers {', '.join(recipe.strategy.live)}" if recipe.strategy.live else "towers frozen"
 
 
 def summary(made: NewBackbone, parent: str, report: Mapping[str, Any]) -> dict[str, Any]:

@@ -38,7 +38,7 @@ class Subject:
     use: str
     """The use that the verdict is about, in words."""
     report: Mapping[str, Any]
-    """The report of the fine-tune; empty for a backbone."""
+    """The report of the run that made it; empty for a backbone that was pulled."""
 
 
 def card(subject: Subject) -> str:
@@ -178,7 +178,7 @@ def _figures(version: Version) -> Iterator[str]:
 def _reproduce(subject: Subject) -> Iterator[str]:
     version = subject.version
     yield "```"
-    if version.kind == "model":
+    if version.kind == "model" or subject.report:
         yield reproduce_command(version, subject.report)
     else:
         source, commit = version.details.get("source", version.name), version.details.get("commit")
