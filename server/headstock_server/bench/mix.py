@@ -24,7 +24,7 @@ def shares(spec: str, models: int) -> npt.NDArray[np.float64]:
     except ValueError:
         power = -1.0
     if not 0 <= power < float("inf"):
-        raise InvalidInput(f"the mix of models is {spec!r}; expected 'uniform' or 'zipf:S'", fix="--models zipf:1.1")
+        raise InvalidInput(f"the mix of models is {spec!r}; expected 'uniform' or 'zipf:S'", fix="--mix zipf:1.1")
     weights = np.arange(1, models + 1, dtype=np.float64) ** -power
     share: npt.NDArray[np.float64] = weights / weights.sum()
     return share

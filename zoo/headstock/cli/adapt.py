@@ -76,7 +76,7 @@ def command(
     from headstock.adaptation.adapt import Licences, adapt
     from headstock.catalogue import Catalogue
     from headstock.cli.fine_tune_progress import open_observer
-    from headstock.cli.recipe_options import read_recipe
+    from headstock.cli.recipe_source import read_recipe
     from headstock.finetune import read_table
     from headstock.plugin_host import open_host
 
@@ -144,7 +144,9 @@ def _methods(text: str) -> tuple[str, ...]:
     names = tuple(part.strip() for part in text.split(","))
     for name in names:
         if name not in _METHODS:
-            raise InvalidInput(f"--methods names {name!r}; expected some of {', '.join(_METHODS)}, or all")
+            raise InvalidInput(
+                f"--methods names {name!r}; expected some of {', '.join(_METHODS)}, or all", fix="--methods all"
+            )
     return names
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from importlib import import_module
+from typing import cast
 
 import click
 
@@ -97,6 +99,17 @@ def cli() -> None:
     """A model zoo of backbones and heads, served by one pass per backbone."""
 
 
+def _typed(arguments: Sequence[str]) -> str:
+    """`headstock licence why`: the command that the arguments begin with."""
+    words, command = ["headstock"], cast("click.Command | None", cli)
+    for word in arguments:
+        command = command.get_command(click.Context(command), word) if isinstance(command, click.Group) else None
+        if command is None:
+            break
+        words.append(word)
+    return " ".join(words)
+
+
 def main() -> None:
     """Run the command line; domain errors become two lines on stderr and their exit code."""
     try:
@@ -111,10 +124,13 @@ def main() -> None:
         sys.exit(error.exit_code)
     except HeadstockError as error:
         click.echo(f"error: {error.message}", err=True)
-        if error.fix:
-            click.echo(f"try:   {error.fix}", err=True)
+        click.echo(f"try:   {error.fix or f'{_typed(sys.argv[1:])} --help'}", err=True)
         sys.exit(InvalidInput.exit_code if isinstance(error, InvalidInput) else error.exit_code)
     except BrokenPipeError:
         # The reader (`| head`) went away: not our failure, and nothing more can be written.
         sys.stderr.close()
         sys.exit(0)
+
+
+if __name__ == "__main__":
+    main()

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from headstock.cli.out_file import out_option, write_out
 from headstock.cli.output import emit, format_option
-from headstock.cli.recipe_options import plan, read_recipe, recipe_options
+from headstock.cli.recipe_options import plan, recipe_options
+from headstock.cli.recipe_source import read_recipe
 from headstock.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -30,7 +32,7 @@ def command() -> None:
     required=True,
     help="Table or folder that it is for; nothing is trained.",
 )
-@click.option("--out", type=click.Path(path_type=Path), help="File to write.  [default: standard output]")
+@out_option
 @recipe_options
 def init(data: Path, out: Path | None, **asked: Any) -> None:
     """Write the recipe that `headstock fine-tune` with the same options would run."""
@@ -45,11 +47,8 @@ def init(data: Path, out: Path | None, **asked: Any) -> None:
         click.echo(text, nl=False)
         return
     if out.exists():
-        raise InvalidInput(f"{out.name!r} exists already", fix="another --out, or remove it")
-    try:
-        out.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise InvalidInput(f"cannot write the recipe to {out.name!r}: {error.strerror}") from error
+        raise InvalidInput(f"{str(out)!r} exists already", fix="another --out, or remove it")
+    write_out(out, text, "recipe")
 
 
 @command.command("validate")

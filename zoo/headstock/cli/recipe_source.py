@@ -1,0 +1,54 @@
+"""Where a recipe comes from and goes to: a TOML file, or the version that it made."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from headstock.cli.option_values import given
+from headstock.cli.out_file import write_out
+from headstock.errors import InvalidInput, NotFound
+from headstock.names import Reference
+
+if TYPE_CHECKING:
+    from headstock.catalogue import Catalogue
+    from headstock.finetune import Recipe, Table
+
+
+def read_recipe(catalogue: Catalogue, source: str) -> Recipe:
+    """The recipe in a file, or the one that a version was made by; raises `NotFound` and `InvalidInput`."""
+    from headstock.finetune import Recipe
+
+    path = Path(source)
+    if path.suffix == ".toml" or path.is_file():
+        return Recipe.from_toml(path)
+    version = catalogue.version(Reference.parse(source))
+    blob = catalogue.artefact(version.subject).files.get("recipe")
+    if blob is None:
+        raise NotFound(f"{version} is a {version.kind} and has no recipe", fix="--recipe FILE.toml")
+    return Recipe.from_json(catalogue.store.read_json(blob), f"recipe of {version}")
+
+
+def repeated(
+    context: click.Context, catalogue: Catalogue, source: str, table: Table, decided: Sequence[str], *, new_data: bool
+) -> Recipe:
+    """The recipe to run again, of other data with `new_data`.
+
+    Raises `InvalidInput` for an option on the command line that is among the `decided` parameters.
+    """
+    from headstock.data.dataset import data_digest
+
+    if said := given(context, decided):
+        raise InvalidInput(
+            f"{said[0]} is decided by the recipe {source!r}", fix=f"edit the recipe, or leave {said[0]} out"
+        )
+    recipe = read_recipe(catalogue, source)
+    return recipe.with_data(table.name, data_digest(table, recipe.data.columns)) if new_data else recipe
+
+
+def save_recipe(recipe: Recipe, path: Path) -> None:
+    """Write it as TOML; raises `InvalidInput` where that cannot be."""
+    write_out(path, recipe.to_toml(), "recipe", option="--save-recipe")
