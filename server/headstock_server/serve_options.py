@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from headstock.errors import InvalidInput
 from headstock_server.option_types import Finite, Size
 
 if TYPE_CHECKING:
@@ -114,7 +115,8 @@ _OPTIONS = (
     click.option(
         "--tenants",
         metavar="NAME,NAME",
-        help="Callers who name one of these in the metadata take turns; '*' lets any name count. Without it all are one.",
+        help="Callers who name one of these in the metadata take turns; '*' lets any name count. "
+        "Without it all are one.",
     ),
     click.option(
         "--grace-seconds",
@@ -212,6 +214,8 @@ def options_of(settings: Settings, asked: Mapping[str, Any]) -> ServeOptions:
 def _engine(settings: Settings, asked: Mapping[str, Any]) -> EngineOptions:
     from headstock_server.engine import EngineOptions
 
+    if asked["cuda_graphs"] and asked["device"] == "cpu":
+        raise InvalidInput("--cuda-graphs is about passes on a GPU, and --device is cpu", fix="--device cuda")
     return EngineOptions(
         device=asked["device"],
         threads=asked["threads"],

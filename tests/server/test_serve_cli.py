@@ -229,7 +229,7 @@ def test_a_value_that_makes_no_sense_is_a_usage_error(toy_settings: Settings, op
         (
             ["predict", "sentiment", "x", "--server", "127.0.0.1:1", "--timeout", "1"],
             1,
-            "127.0.0.1:1 answered UNAVAILABLE",
+            "127.0.0.1:1: UNAVAILABLE",
         ),
         (["serve", "--bind", "0.0.0.0:0"], 2, "can be reached from other machines"),
         (["serve", "--bind", "127.0.0.1:0", "--models", "nothing"], 1, "nothing"),

@@ -36,7 +36,14 @@ if TYPE_CHECKING:
 @click.option("--validation", type=float, default=0.2, show_default=True, help="Share of pairs that are held out.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of split and order.")
 @click.option("--data-licence", metavar="ID", default="", help="Licence of the data, as you state it: an SPDX id.")
-@click.option("--format", "format_", type=click.Choice(["table", "json", "quiet"]), default="table", show_default=True)
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice(["table", "json", "quiet"]),
+    default="table",
+    show_default=True,
+    help="table for people, json for programs, quiet for one name a line.",
+)
 def align_command(
     backbone: str,
     text_backbone: str,
@@ -64,7 +71,7 @@ def align_command(
     """
     check_name(name)
     if not 0 < lr < float("inf"):
-        raise InvalidInput(f"--lr {lr} is not usable; expected a number above 0")
+        raise InvalidInput(f"--lr {lr} is not usable; expected a number above 0", fix="--lr 1e-4")
     from headstock.catalogue import Catalogue
     from headstock.finetune import read_table
     from headstock.plugin_host import open_host

@@ -156,6 +156,7 @@ def bench(
     With several loads, JSON is a list of objects instead of one.
     """
     _check(concurrency, rate, find_rate, bound_ms)
+    _check_picture(picture)
     from headstock_server.bench.measure import Rules
     from headstock_server.bench.report import record, render
     from headstock_server.bench.runs import Runner
@@ -184,6 +185,15 @@ def _check(
         raise InvalidInput(f"--find-rate starts at one rate; got {len(rate)}", fix=f"--find-rate --rate {rate[0]:g}")
     if not find_rate and (concurrency is None) == (rate is None):
         raise InvalidInput("expected one of --concurrency, --rate and --find-rate", fix="--concurrency 8")
+
+
+def _check_picture(path: Path | None) -> None:
+    # Before the load: a measurement of minutes must not be lost to a folder that is not there.
+    if path is not None and not path.absolute().parent.is_dir():
+        raise InvalidInput(
+            f"cannot draw to {str(path)!r}: its folder does not exist",
+            fix="--picture with a file in a folder that exists",
+        )
 
 
 def _split(text: str, option: str = "") -> tuple[str, ...]:

@@ -49,15 +49,17 @@ def lengths(spec: str) -> Sequence[int]:
         raise InvalidInput(
             f"--lengths is {path.name!r}; expected a number or a file of one length a line", fix="--lengths 32"
         )
-    lines = path.read_text(encoding="utf-8").splitlines()
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     found = [_length(text, f"line {n} of {path.name!r}") for n, text in enumerate(lines, 1) if text.strip()]
     if not found:
-        raise InvalidInput(f"{path.name!r} has no lengths; expected one a line")
+        raise InvalidInput(f"{path.name!r} has no lengths; expected one a line", fix="--lengths 32")
     return found
 
 
 def _length(text: str, where: str) -> int:
     value = int(text) if text.strip().isdecimal() else 0
     if value < 1:
-        raise InvalidInput(f"{where} is {text.strip()!r}; expected a length, a whole number above 0")
+        raise InvalidInput(
+            f"{where} is {text.strip()[:40]!r}; expected a length, a whole number above 0", fix="--lengths 32"
+        )
     return value

@@ -70,7 +70,7 @@ def command(
     told = {role: asked[f"{role}_column"] for role in _ROLES if asked[f"{role}_column"] is not None}
     wanted = Grouping(number, most, told, label_column, tap, seed, seeds)
     observer = open_observer(verbose=False, quiet=format_ != "table")
-    with Catalogue.open() as catalogue:
+    with Catalogue.open(create=False) as catalogue:
         made = cluster(
             catalogue, open_host(), rows, Reference.parse(backbone), name, wanted,
             observer=observer, data_licence=data_licence,

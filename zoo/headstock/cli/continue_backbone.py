@@ -139,7 +139,7 @@ def command(
 
     table = read_table(data)
     labelled = None if probe is None else read_table(probe)
-    with Catalogue.open() as catalogue:
+    with Catalogue.open(create=False) as catalogue:
         host = open_host()
         if recipe is None:
             chosen = _plan(catalogue, host, table, asked, new_data)

@@ -63,7 +63,7 @@ def command(
     from headstock.plugin_host import open_host
 
     rows = read_table(data)
-    with Catalogue.open() as catalogue:
+    with Catalogue.open(create=False) as catalogue:
         host = open_host()
         recipe = plan_distilled(
             catalogue, host, rows, Reference.parse(teacher), Reference.parse(student), options_of(asked),

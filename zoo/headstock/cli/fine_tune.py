@@ -132,7 +132,7 @@ def command(
 
     table = read_table(data)
     past = None if replay_data is None else read_table(replay_data)
-    with Catalogue.open() as catalogue:
+    with Catalogue.open(create=False) as catalogue:
         host = open_host()
         if recipe is not None:
             chosen = repeated(context, catalogue, recipe, table, DECIDED, new_data=new_data)

@@ -82,7 +82,7 @@ class LazyGroup(click.Group):
 
             close = get_close_matches(name, self.list_commands(ctx), n=1)
             hint = f"; did you mean {close[0]!r}?" if close else "; see 'headstock --help'"
-            raise click.UsageError(f"there is no command {name!r}{hint}")
+            raise click.UsageError(f"there is no command {name!r}{hint}", ctx)
         return super().resolve_command(ctx, args)
 
 
@@ -130,6 +130,12 @@ def main() -> None:
         # The reader (`| head`) went away: not our failure, and nothing more can be written.
         sys.stderr.close()
         sys.exit(0)
+    except OSError as error:
+        # A full disk, a folder that may not be written: nothing a command could foresee, nor a fault in it.
+        place = f": {error.filename!r}" if error.filename is not None else ""
+        click.echo(f"error: {error.strerror or error}{place}", err=True)
+        click.echo("try:   the same again once that is put right; nothing that was acknowledged is lost", err=True)
+        sys.exit(1)
 
 
 if __name__ == "__main__":

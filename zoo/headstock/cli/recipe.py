@@ -41,7 +41,7 @@ def init(data: Path, out: Path | None, **asked: Any) -> None:
     from headstock.plugin_host import open_host
 
     table = read_table(data)
-    with Catalogue.open() as catalogue:
+    with Catalogue.open(create=False) as catalogue:
         text = plan(catalogue, open_host(), table, asked).to_toml()
     if out is None:
         click.echo(text, nl=False)
@@ -68,7 +68,7 @@ def validate(source: str, data: Path | None) -> None:
     from headstock.plugin_host import open_host
 
     table = None if data is None else read_table(data)
-    with Catalogue.open() as catalogue:
+    with Catalogue.open(create=False) as catalogue:
         recipe = read_recipe(catalogue, source)
         if recipe.objective is None:
             check_recipe(catalogue, open_host(), recipe, table)
@@ -83,7 +83,10 @@ def validate(source: str, data: Path | None) -> None:
 @click.argument("second", metavar="B")
 @format_option
 def diff(first: str, second: str, format_: str) -> None:
-    """List the settings in which two recipes differ; each is a FILE or the NAME[:V] of a model. Exits with 0."""
+    """List the settings in which the recipes A and B differ; each is a FILE or the NAME[:V] of a model.
+
+    Exits with 0 however many there are.
+    """
     from headstock.catalogue import Catalogue
 
     with Catalogue.open() as catalogue:

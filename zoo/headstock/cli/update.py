@@ -56,7 +56,7 @@ def command(
     from headstock.plugin_host import open_host
 
     table = read_table(given[0])
-    with Catalogue.open() as catalogue:
+    with Catalogue.open(create=False) as catalogue:
         host, version = open_host(), catalogue.version(Reference.parse(name))
         if add is not None:
             done = update.add_rows(catalogue, host, version, table, data_licence)

@@ -72,12 +72,18 @@ def plan_objective(catalogue: Catalogue, host: PluginHost, table: Table, backbon
     """
     version = catalogue.version(backbone)
     if version.kind != "backbone":
-        raise InvalidInput(f"{version} is a {version.kind}; only a backbone goes on learning without labels")
+        raise InvalidInput(
+            f"{version} is a {version.kind}; only a backbone goes on learning without labels",
+            fix="headstock list --kind backbone",
+        )
     standing = Standing(version.name, load_backbone(catalogue, version.subject))
     objective = chosen_objective(host, asked.objective, standing)
     tap = objective_tap(objective, standing.backbone.identity)
     if not 0 < asked.validation < 1:
-        raise InvalidInput(f"--validation {asked.validation} is not a share; expected a number between 0 and 1")
+        raise InvalidInput(
+            f"--validation {asked.validation} is not a share; expected a number between 0 and 1",
+            fix="--validation 0.1",
+        )
     columns = input_columns(table, objective.modality, asked.columns)
     options = typed_options(f"objective {objective.name!r}", "--option", objective.default_options(), asked.options)
     pace = Pace(
