@@ -29,7 +29,7 @@ def lines(page: Path) -> Iterator[str]:
 
 
 def fault(line: str) -> str:
-    """What click would say of the line; empty if nothing. Upper-case words and dots stand for what a reader fills in."""
+    """What click would say of the line, or nothing. Upper-case words and dots stand for what a reader fills in."""
     command: click.Command = cli
     words, path = shlex.split(line.replace("…", "...")), ["headstock"]
     while isinstance(command, click.Group) and words and not words[0].startswith("-"):

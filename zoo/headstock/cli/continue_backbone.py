@@ -10,7 +10,7 @@ import click
 
 from headstock.cli.option_values import pair, positive
 from headstock.cli.output import emit_version, format_option
-from headstock.cli.recipe_source import repeated, save_recipe
+from headstock.cli.recipe_source import repeat_options, repeated, save_recipe
 from headstock.errors import InvalidInput
 from headstock.names import Reference, check_name
 
@@ -90,15 +90,7 @@ _DECIDED = (
     show_default=True,
     help="Also train the head alone for as long, to tell what the backbone itself gained.",
 )
-@click.option("--recipe", metavar="FILE|NAME[:V]", help="Repeat a recipe; decides everything but data and name.")
-@click.option("--new-data", is_flag=True, help="With --recipe: the data may be another file than the recipe's.")
-@click.option(
-    "--save-recipe",
-    "save_to",
-    metavar="FILE",
-    type=click.Path(path_type=Path),
-    help="Also write the recipe as TOML.",
-)
+@repeat_options
 @click.option("--data-licence", metavar="ID", help="Licence of the data, as you state it: an SPDX id.")
 @click.option("--verbose", is_flag=True, help="One line per epoch instead of a bar.")
 @format_option

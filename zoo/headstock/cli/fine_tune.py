@@ -12,7 +12,7 @@ from headstock.cli.column_options import told_columns
 from headstock.cli.continued_lines import continued_lines
 from headstock.cli.output import emit_version, format_option
 from headstock.cli.recipe_options import DECIDED, options_of, plan, recipe_options, said_of
-from headstock.cli.recipe_source import repeated, save_recipe
+from headstock.cli.recipe_source import repeat_options, repeated, save_recipe
 from headstock.errors import InvalidInput
 from headstock.names import Reference, check_alias, check_name
 
@@ -43,19 +43,7 @@ _EXAMPLES = {"text": '"..."', "image": "FILE", "audio": "FILE", "row": "'{...}'"
     help="What the parent was trained on; also shows what is forgotten.",
 )
 @recipe_options
-@click.option(
-    "--recipe",
-    metavar="FILE|NAME[:V]",
-    help="Repeat a recipe file, or the recipe of a model; decides everything but data and name.",
-)
-@click.option("--new-data", is_flag=True, help="With --recipe: the data may be another file than the recipe's.")
-@click.option(
-    "--save-recipe",
-    "save_to",
-    metavar="FILE",
-    type=click.Path(path_type=Path),
-    help="Also write the recipe as TOML.",
-)
+@repeat_options
 @click.option("--data-licence", metavar="ID", help="Licence of the data, as you state it: an SPDX id.")
 @click.option(
     "--report",

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -16,6 +16,33 @@ from headstock.names import Reference
 if TYPE_CHECKING:
     from headstock.catalogue import Catalogue
     from headstock.finetune import Recipe, Table
+
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_OPTIONS = (
+    click.option(
+        "--recipe",
+        metavar="FILE|NAME[:V]",
+        help="Repeat a recipe file, or the recipe of a version; decides everything but data and name.",
+    ),
+    click.option("--new-data", is_flag=True, help="With --recipe: the data may be another file than the recipe's."),
+    click.option(
+        "--save-recipe",
+        "save_to",
+        metavar="FILE",
+        type=click.Path(path_type=Path),
+        help="Also write the recipe as TOML.",
+    ),
+)
+
+
+def repeat_options(command: F) -> F:
+    """`--recipe`, `--new-data` and `--save-recipe` of the commands that train."""
+    # Decorators apply from the last to the first.
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
 
 
 def read_recipe(catalogue: Catalogue, source: str) -> Recipe:
