@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Sequence
 from importlib import import_module
-from typing import cast
 
 import click
 
 from headstock import __version__
-from headstock.errors import HeadstockError, InvalidInput
+from headstock.console import run
 
 # Command name -> (module with a click command of that name, one line of help).
 BUILT_IN: dict[str, tuple[str, str]] = {
@@ -99,43 +96,9 @@ def cli() -> None:
     """A model zoo of backbones and heads, served by one pass per backbone."""
 
 
-def _typed(arguments: Sequence[str]) -> str:
-    """`headstock licence why`: the command that the arguments begin with."""
-    words, command = ["headstock"], cast("click.Command | None", cli)
-    for word in arguments:
-        command = command.get_command(click.Context(command), word) if isinstance(command, click.Group) else None
-        if command is None:
-            break
-        words.append(word)
-    return " ".join(words)
-
-
 def main() -> None:
     """Run the command line; domain errors become two lines on stderr and their exit code."""
-    try:
-        # Exit codes: 0 done, 1 failed, 2 bad input, 130 interrupted.
-        code = cli.main(standalone_mode=False)
-        sys.exit(code if isinstance(code, int) else 0)
-    except click.exceptions.Abort:
-        click.echo("aborted", err=True)
-        sys.exit(130)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
-    except HeadstockError as error:
-        click.echo(f"error: {error.message}", err=True)
-        click.echo(f"try:   {error.fix or f'{_typed(sys.argv[1:])} --help'}", err=True)
-        sys.exit(InvalidInput.exit_code if isinstance(error, InvalidInput) else error.exit_code)
-    except BrokenPipeError:
-        # The reader (`| head`) went away: not our failure, and nothing more can be written.
-        sys.stderr.close()
-        sys.exit(0)
-    except OSError as error:
-        # A full disk, a folder that may not be written: nothing a command could foresee, nor a fault in it.
-        place = f": {error.filename!r}" if error.filename is not None else ""
-        click.echo(f"error: {error.strerror or error}{place}", err=True)
-        click.echo("try:   the same again once that is put right; nothing that was acknowledged is lost", err=True)
-        sys.exit(1)
+    run(cli, "headstock")
 
 
 if __name__ == "__main__":
