@@ -76,8 +76,8 @@ def command(
     from headstock.adaptation.adapt import Licences, adapt
     from headstock.catalogue import Catalogue
     from headstock.cli.fine_tune_progress import open_observer
-    from headstock.cli.recipe_source import read_recipe
     from headstock.finetune import read_table
+    from headstock.finetune.kept_recipe import read_recipe
     from headstock.plugin_host import open_host
 
     source, unlabelled = read_table(data), read_table(target)

@@ -45,7 +45,7 @@ def command(first: str, second: str, format_: str) -> None:
 def _settings(catalogue: Catalogue, one: Version, other: Version) -> tuple[list[dict[str, Any]] | None, list[str]]:
     """Settings that differ, or None with the names of those that no recipe made."""
     from headstock.cli.recipe import differences
-    from headstock.cli.recipe_source import read_recipe
+    from headstock.finetune.kept_recipe import read_recipe
 
     without = [str(v) for v in (one, other) if "recipe" not in catalogue.artefact(v.subject).files]
     if without:

@@ -12,7 +12,6 @@ import click
 from headstock.cli.out_file import out_option, write_out
 from headstock.cli.output import emit, format_option
 from headstock.cli.recipe_options import plan, recipe_options
-from headstock.cli.recipe_source import read_recipe
 from headstock.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -63,6 +62,7 @@ def validate(source: str, data: Path | None) -> None:
     """
     from headstock.catalogue import Catalogue
     from headstock.finetune import read_table
+    from headstock.finetune.kept_recipe import read_recipe
     from headstock.finetune.prepare import check_recipe
     from headstock.objectives.prepare import check_recipe as check_objective
     from headstock.plugin_host import open_host
@@ -88,6 +88,7 @@ def diff(first: str, second: str, format_: str) -> None:
     Exits with 0 however many there are.
     """
     from headstock.catalogue import Catalogue
+    from headstock.finetune.kept_recipe import read_recipe
 
     with Catalogue.open() as catalogue:
         found = list(differences(read_recipe(catalogue, first), read_recipe(catalogue, second)))

@@ -1,4 +1,4 @@
-"""Where a recipe comes from and goes to: a TOML file, or the version that it made."""
+"""A recipe that a command repeats, and the file that it is saved in."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ import click
 
 from headstock.cli.option_values import given
 from headstock.cli.out_file import write_out
-from headstock.errors import InvalidInput, NotFound
-from headstock.names import Reference
+from headstock.errors import InvalidInput
 
 if TYPE_CHECKING:
     from headstock.catalogue import Catalogue
@@ -45,20 +44,6 @@ def repeat_options(command: F) -> F:
     return command
 
 
-def read_recipe(catalogue: Catalogue, source: str) -> Recipe:
-    """The recipe in a file, or the one that a version was made by; raises `NotFound` and `InvalidInput`."""
-    from headstock.finetune import Recipe
-
-    path = Path(source)
-    if path.suffix == ".toml" or path.is_file():
-        return Recipe.from_toml(path)
-    version = catalogue.version(Reference.parse(source))
-    blob = catalogue.artefact(version.subject).files.get("recipe")
-    if blob is None:
-        raise NotFound(f"{version} is a {version.kind} and has no recipe", fix="--recipe FILE.toml")
-    return Recipe.from_json(catalogue.store.read_json(blob), f"recipe of {version}")
-
-
 def repeated(
     context: click.Context, catalogue: Catalogue, source: str, table: Table, decided: Sequence[str], *, new_data: bool
 ) -> Recipe:
@@ -67,6 +52,7 @@ def repeated(
     Raises `InvalidInput` for an option on the command line that is among the `decided` parameters.
     """
     from headstock.data.dataset import data_digest
+    from headstock.finetune.kept_recipe import read_recipe
 
     if said := given(context, decided):
         raise InvalidInput(
