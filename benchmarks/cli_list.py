@@ -3,24 +3,15 @@
 from __future__ import annotations
 
 import os
-import resource
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
 from _common import HEADSTOCK, report, verdict
+from _cpu import cpu
 from headstock.testing.toy import publish_toy
 
 RUNS = 15
-
-
-def cpu(command: list[str], environment: dict[str, str]) -> float:
-    """User and system seconds of one command."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=environment)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 def main() -> int:

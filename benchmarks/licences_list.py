@@ -7,13 +7,12 @@ them are judged anew, as after a pull, a decision or another policy.
 from __future__ import annotations
 
 import os
-import resource
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
 from _common import report, verdict
+from _cpu import cpu
 from headstock.testing.publications import backbone_publication, model_publication
 
 RUNS = int(os.environ.get("RUNS", "9"))
@@ -24,14 +23,6 @@ _LIST = "import sys; sys.argv = ['headstock', 'list']\nfrom headstock.cli import
 _BLANK = "from collections import defaultdict\nlisting.verdict_column = lambda *_: defaultdict(str)"
 _PROGRAMS = {"without": _LIST.format(_BLANK), "warm": _LIST.format(""), "promoted": _LIST.format("")}
 _PROGRAMS["cold"] = _PROGRAMS["warm"]
-
-
-def cpu(program: str, environment: dict[str, str]) -> float:
-    """User and system seconds of one listing."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run([sys.executable, "-c", program], check=True, stdout=subprocess.DEVNULL, env=environment)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 def main() -> int:
@@ -46,7 +37,7 @@ def main() -> int:
             for seed in range(MODELS):
                 catalogue.publish(model_publication(catalogue.store, f"m{seed:04d}", backbone.subject, seed=seed))
             times: dict[str, list[float]] = {name: [] for name in _PROGRAMS}
-            cpu(_PROGRAMS["warm"], environment)
+            cpu([sys.executable, "-c", _PROGRAMS["warm"]], environment)
             for run in range(RUNS):
                 for name, program in _PROGRAMS.items():
                     if name == "promoted":
@@ -54,7 +45,7 @@ def main() -> int:
                     if name == "cold":
                         for kept in (Path(folder) / "cache").glob("verdicts-*.json"):
                             kept.unlink()
-                    times[name].append(cpu(program, environment))
+                    times[name].append(cpu([sys.executable, "-c", program], environment))
     best = {name: min(values) for name, values in times.items()}
     ratios = {name: best[name] / best["without"] for name in best}
     report(

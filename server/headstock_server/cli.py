@@ -5,187 +5,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from pathlib import Path
 from typing import Any
 
 import click
 
-from headstock_server.option_types import Finite, Size
-
-MIB = 1 << 20
+from headstock_server.serve_options import options_of, serve_options
 
 
 @click.command("serve")
-@click.option(
-    "--bind",
-    default="127.0.0.1:8081",
-    show_default=True,
-    metavar="HOST:PORT",
-    help="Port 0 takes any free one.",
-)
-@click.option("--http", default="", metavar="HOST:PORT", help="Serve the protocol's REST form there too.")
-@click.option("--insecure-bind", is_flag=True, help="Allow a --bind that other machines can reach, without encryption.")
-@click.option("--models", metavar="NAME,NAME", help="Serve these and no others.")
-@click.option("--device", type=click.Choice(["cpu", "cuda", "tensorrt"]), default="cpu", show_default=True)
-@click.option("--cuda-graphs", is_flag=True, help="Capture small passes at load and replay them, on a GPU.")
-@click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True, help="Threads of one pass.")
-@click.option("--runners", type=click.IntRange(min=1), default=1, show_default=True, help="Passes at one time.")
-@click.option(
-    "--front-ends",
-    type=click.IntRange(0, 64),
-    default=0,
-    show_default=True,
-    help="Processes that speak gRPC in front of this one, for more requests than one core can parse.",
-)
-@click.option(
-    "--run-timeout",
-    type=Finite(min=0, min_open=True),
-    metavar="SECONDS",
-    help="End a pass that computes for longer; its requests fail and the next ones run. No limit unless given.",
-)
-@click.option(
-    "--max-queue-rows",
-    type=click.IntRange(min=1),
-    default=4096,
-    show_default=True,
-    help="Rows that may wait.",
-)
-@click.option(
-    "--max-queue-tokens",
-    type=click.IntRange(min=1),
-    default=262_144,
-    show_default=True,
-    help="Tokens that may wait.",
-)
-@click.option(
-    "--max-queue-seconds",
-    type=Finite(min=0, min_open=True),
-    default=5.0,
-    show_default=True,
-    help="Seconds of work that may wait, by what passes take now.",
-)
-@click.option(
-    "--max-delay-ms",
-    type=Finite(0, 60_000),
-    default=0.0,
-    show_default=True,
-    help="Longest time that a pass with room left waits for company while nothing else runs.",
-)
-@click.option(
-    "--patience-ms",
-    type=Finite(1, 3_600_000),
-    default=1000.0,
-    show_default=True,
-    help="Time after which a row without a deadline goes before all that came later.",
-)
-@click.option(
-    "--token-budget",
-    type=click.IntRange(1, 1 << 24),
-    metavar="TOKENS",
-    help="Largest pass, padding included; measured for each backbone when it is loaded unless given.",
-)
-@click.option(
-    "--padding-waste",
-    type=Finite(0, 0.9),
-    default=0.10,
-    show_default=True,
-    help="Largest share of padding in a pass.",
-)
-@click.option(
-    "--max-pass-rows",
-    type=click.IntRange(min=1),
-    default=1024,
-    show_default=True,
-    help="Largest pass in rows.",
-)
-@click.option(
-    "--tenants",
-    metavar="NAME,NAME",
-    help="Callers who name one of these in the metadata take turns; '*' lets any name count. Without it all are one.",
-)
-@click.option(
-    "--grace-seconds",
-    type=Finite(min=0),
-    default=30.0,
-    show_default=True,
-    help="Time that accepted requests get when the server stops.",
-)
-@click.option(
-    "--max-message-mib",
-    type=click.IntRange(1, 1024),
-    default=16,
-    show_default=True,
-    help="Largest request in MiB.",
-)
-@click.option(
-    "--allow-admin",
-    is_flag=True,
-    help="Let callers load, unload, promote and roll back models, and set logs and traces.",
-)
-@click.option(
-    "--trace-file",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="Append traces of requests to this file, once a caller with that permission turns them on.",
-)
-@click.option(
-    "--licences",
-    type=click.Choice(["enforce", "warn", "off"]),
-    default="enforce",
-    show_default=True,
-    help="What follows from licence verdicts: what policy.toml says, warnings only, or nothing.",
-)
-@click.option(
-    "--batch-trace",
-    type=click.Path(dir_okay=False, path_type=Path),
-    metavar="FILE",
-    help="Append a line of JSON for each pass: what was in it, and why it was released.",
-)
-@click.option(
-    "--memory-budget",
-    type=Size(),
-    metavar="SIZE",
-    help="Memory for backbones, e.g. 2G: the least recently used leave for others and come back when asked for.",
-)
-@click.option("--pin", "pins", multiple=True, metavar="NAME", help="A model whose backbone never leaves; repeatable.")
-@click.option(
-    "--response-cache",
-    type=Size(),
-    default=0,
-    metavar="SIZE",
-    help="Keep answers for requests that are equal byte by byte, up to this size. Off unless given.",
-)
-@click.option("--strict", is_flag=True, help="Do not start if a model cannot be loaded.")
-def serve(
-    bind: str,
-    http: str,
-    insecure_bind: bool,
-    models: str | None,
-    device: Any,
-    cuda_graphs: bool,
-    threads: int,
-    runners: int,
-    front_ends: int,
-    run_timeout: float | None,
-    max_queue_rows: int,
-    max_queue_tokens: int,
-    max_queue_seconds: float,
-    max_delay_ms: float,
-    patience_ms: float,
-    token_budget: int | None,
-    padding_waste: float,
-    max_pass_rows: int,
-    tenants: str | None,
-    grace_seconds: float,
-    max_message_mib: int,
-    allow_admin: bool,
-    trace_file: Path | None,
-    licences: Any,
-    batch_trace: Path | None,
-    memory_budget: int | None,
-    pins: tuple[str, ...],
-    response_cache: int,
-    strict: bool,
-) -> None:
+@serve_options
+def serve(**asked: Any) -> None:
     """Serve models over gRPC until SIGTERM.
 
     Rows of all models that stand on one backbone share its passes. Promoting an alias takes effect without a restart.
@@ -194,57 +23,10 @@ def serve(
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from headstock.settings import Settings
     from headstock_server import app
-    from headstock_server.dataplane.limits import Limits
-    from headstock_server.engine import EngineOptions
-    from headstock_server.scheduler import SchedulerOptions
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     settings = Settings.from_environment()
-    engine = EngineOptions(
-        device=device,
-        threads=threads,
-        token_budget=token_budget,
-        padding_waste=padding_waste,
-        max_rows=max_pass_rows,
-        run_seconds=run_timeout,
-        cuda_graphs=cuda_graphs,
-        gpu_memory=memory_budget,
-        engine_cache=settings.cache / "tensorrt",
-        certificates=settings.cache / "certificates",
-    )
-    options = app.ServeOptions(
-        bind=bind,
-        http=http,
-        front_ends=front_ends,
-        insecure_bind=insecure_bind,
-        models=_names(models),
-        tenants=_names(tenants),
-        grace=grace_seconds,
-        strict=strict,
-        batch_trace=batch_trace,
-        memory_budget=memory_budget,
-        pins=pins,
-        response_cache=response_cache,
-        licences=licences,
-        allow_admin=allow_admin,
-        trace_file=trace_file,
-        engine=engine,
-        scheduler=SchedulerOptions(
-            runners=runners,
-            queue_rows=max_queue_rows,
-            queue_tokens=max_queue_tokens,
-            queue_seconds=max_queue_seconds,
-            max_delay=max_delay_ms / 1e3,
-            patience=patience_ms / 1e3,
-        ),
-        limits=Limits(message_bytes=max_message_mib * MIB),
-    )
-    asyncio.run(app.serve(settings, options, _announce))
-
-
-def _names(text: str | None) -> tuple[str, ...]:
-    """The names of a list with commas."""
-    return tuple(name.strip() for name in (text or "").split(",") if name.strip())
+    asyncio.run(app.serve(settings, options_of(settings, asked), _announce))
 
 
 def _announce(address: str) -> None:

@@ -41,7 +41,7 @@ def layer(module: str) -> str | None:
     if parts[0] == "headstock":
         if parts[1:2] in (["oip"], ["v1"]):
             return "protos"
-        return "cli" if parts[1:2] == ["cli"] else "zoo"
+        return "cli" if parts[1:2] in (["cli"], ["__main__"]) else "zoo"
     return PACKAGES.get(parts[0])
 
 

@@ -317,7 +317,7 @@ def test_a_picture_without_an_answer_is_empty_and_no_error() -> None:
 
 
 def test_a_closed_loop_answers_every_request(toy_server: Running) -> None:
-    record = run(toy_server.address, "--model", "sentiment,intents", "--concurrency", "3", *SHORT)
+    record = run(toy_server.address, "--models", "sentiment,intents", "--concurrency", "3", *SHORT)
     assert set(record) == {
         "load", "seconds", "rate", "counted", "errors", "latency_ms", "late_ms", "stable", "windows", "requests",
         "models", "search",
@@ -335,7 +335,7 @@ def test_an_open_loop_sends_its_schedule(toy_server: Running, tmp_path: Path) ->
     path = tmp_path / "inputs.jsonl"
     path.write_text('{"text": "where is my order"}\n{"text": "thanks"}\n')
     record = run(
-        toy_server.address, "--model", "sentiment", "--rate", "50", "--arrivals", "constant", "--input", str(path),
+        toy_server.address, "--models", "sentiment", "--rate", "50", "--arrivals", "constant", "--input", str(path),
         "--percentile", "75", *SHORT,
     )  # fmt: skip
     assert record["load"]["loop"] == "open"
@@ -347,14 +347,14 @@ def test_an_open_loop_sends_its_schedule(toy_server: Running, tmp_path: Path) ->
 def test_errors_are_counted_by_code(toy_server: Running, tmp_path: Path) -> None:
     path = tmp_path / "inputs.jsonl"
     path.write_text('{"input_ids": [[1, 2, 3]]}\n')
-    record = run(toy_server.address, "--model", "sentiment", "--concurrency", "1", "--input", str(path), *SHORT)
+    record = run(toy_server.address, "--models", "sentiment", "--concurrency", "1", "--input", str(path), *SHORT)
     assert record["errors"] == {"INVALID_ARGUMENT": record["counted"]}
     assert record["latency_ms"]["p99"] is None
 
 
 def test_stable_measures_no_more_windows_than_allowed(toy_server: Running) -> None:
     record = run(
-        toy_server.address, "--model", "sentiment", "--concurrency", "1", "--stable", "--max-windows", "4",
+        toy_server.address, "--models", "sentiment", "--concurrency", "1", "--stable", "--max-windows", "4",
         "--duration", "0.05", "--warmup", "0", "--inputs", "input_ids,attention_mask",
     )  # fmt: skip
     windows = [Window(window["rate"], window["latency_ms"]) for window in record["windows"]]
@@ -366,7 +366,7 @@ def test_stable_measures_no_more_windows_than_allowed(toy_server: Running) -> No
 
 def test_find_rate_reports_a_rate_that_was_run(toy_server: Running) -> None:
     """Every trial is written down, and the figures are those of the best one."""
-    arguments = ("--model", "sentiment", "--find-rate", "--rate", "2000", "--duration", "0.1", "--warmup", "0.05")
+    arguments = ("--models", "sentiment", "--find-rate", "--rate", "2000", "--duration", "0.1", "--warmup", "0.05")
     record = run(toy_server.address, *arguments, "--bound-ms", "200", "--arrivals", "constant", "--timeout", "2")
     trials = record["search"]["trials"]
     assert record["search"]["rate"] in [trial["rate"] for trial in trials if trial["sustained"]]
@@ -375,14 +375,14 @@ def test_find_rate_reports_a_rate_that_was_run(toy_server: Running) -> None:
 
 def test_a_bound_that_cannot_be_met_is_an_error(toy_server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("headstock_server.bench.search.highest_rate.__kwdefaults__", {"tolerance": 0.05, "trials": 2})
-    arguments = [toy_server.address, "--model", "sentiment", "--find-rate", "--bound-ms", "0.000001", *SHORT]
+    arguments = [toy_server.address, "--models", "sentiment", "--find-rate", "--bound-ms", "0.000001", *SHORT]
     with pytest.raises(FailedPrecondition, match="no rate"):
         CliRunner().invoke(bench, arguments, catch_exceptions=False)
 
 
 def test_several_loads_are_measured_in_turn_and_drawn(toy_server: Running, tmp_path: Path) -> None:
     path = tmp_path / "latency.svg"
-    arguments = [toy_server.address, "--model", "sentiment", "--concurrency", "1,3", "--picture", str(path), *SHORT]
+    arguments = [toy_server.address, "--models", "sentiment", "--concurrency", "1,3", "--picture", str(path), *SHORT]
     result = CliRunner().invoke(bench, [*arguments, "--format", "json"], catch_exceptions=False)
     records = json.loads(result.stdout)
     assert [record["load"]["concurrency"] for record in records] == [1, 3]
@@ -404,7 +404,7 @@ def test_tenants_reach_the_server(toy_settings: Settings, monkeypatch: pytest.Mo
             return submit(ticket, **options)
 
         monkeypatch.setattr(server.scheduler, "submit", note)
-        run(server.address, "--model", "sentiment", "--concurrency", "2", "--tenants", "3", *SHORT)
+        run(server.address, "--models", "sentiment", "--concurrency", "2", "--tenants", "3", *SHORT)
     counts = Counter(seen)
     assert set(counts) == {f"tenant-{i}" for i in range(3)}
     assert max(counts.values()) - min(counts.values()) <= 2
@@ -412,13 +412,13 @@ def test_tenants_reach_the_server(toy_settings: Settings, monkeypatch: pytest.Mo
 
 @pytest.mark.parametrize("loads", ["0", "1,x", "2,2", "", "1.5"])
 def test_loads_are_different_numbers_above_zero(loads: str) -> None:
-    result = CliRunner().invoke(bench, ["127.0.0.1:1", "--model", "m", "--concurrency", loads])
+    result = CliRunner().invoke(bench, ["127.0.0.1:1", "--models", "m", "--concurrency", loads])
     assert result.exit_code == 2
     assert "whole numbers above 0" in result.output
 
 
 def test_the_table_shows_the_same_figures(toy_server: Running) -> None:
-    arguments = [toy_server.address, "--model", "sentiment", "--concurrency", "1", *SHORT]
+    arguments = [toy_server.address, "--models", "sentiment", "--concurrency", "1", *SHORT]
     result = CliRunner().invoke(bench, arguments, catch_exceptions=False)
     first = [line.split("  ")[0] for line in result.output.splitlines()]
     assert first == [
@@ -428,7 +428,7 @@ def test_the_table_shows_the_same_figures(toy_server: Running) -> None:
 
 def test_a_model_that_is_not_there_is_named(toy_server: Running) -> None:
     with pytest.raises(NotFound, match="'nothing'"):
-        run(toy_server.address, "--model", "nothing", "--concurrency", "1")
+        run(toy_server.address, "--models", "nothing", "--concurrency", "1")
 
 
 @pytest.mark.parametrize(
@@ -439,4 +439,4 @@ def test_a_model_that_is_not_there_is_named(toy_server: Running) -> None:
 )  # fmt: skip
 def test_one_kind_of_load_is_asked_for(options: tuple[str, ...]) -> None:
     with pytest.raises(InvalidInput, match="--"):
-        run("127.0.0.1:1", "--model", "m", *options)
+        run("127.0.0.1:1", "--models", "m", *options)

@@ -220,6 +220,13 @@ def test_a_value_that_makes_no_sense_is_a_usage_error(toy_settings: Settings, op
     assert option in done.stderr
 
 
+def test_the_module_says_what_is_wrong_as_the_command_does(tmp_path: Path) -> None:
+    line, environment = command(Settings.from_environment({"HEADSTOCK_HOME": str(tmp_path)}))
+    done = subprocess.run(line, env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "error: there is no catalogue yet\ntry:   headstock pull SOURCE --name NAME\n"
+
+
 @pytest.mark.parametrize(
     "arguments, code, message",
     [
@@ -229,7 +236,7 @@ def test_a_value_that_makes_no_sense_is_a_usage_error(toy_settings: Settings, op
         (
             ["predict", "sentiment", "x", "--server", "127.0.0.1:1", "--timeout", "1"],
             1,
-            "127.0.0.1:1 answered UNAVAILABLE",
+            "127.0.0.1:1: UNAVAILABLE",
         ),
         (["serve", "--bind", "0.0.0.0:0"], 2, "can be reached from other machines"),
         (["serve", "--bind", "127.0.0.1:0", "--models", "nothing"], 1, "nothing"),

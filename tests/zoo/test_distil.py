@@ -12,6 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from headstock.catalogue import Catalogue
+from headstock.cli.distil import command
 from headstock.cli.main import cli
 from headstock.errors import HeadstockError, InvalidInput, Unsupported
 from headstock.finetune.lesson import Lesson
@@ -177,8 +178,6 @@ def test_a_student_that_is_no_smaller_is_refused_unless_any_size_is_said(home: P
         (["--temperature", "0"], "--temperature 0.0", "--temperature 4"),
         (["--temperature", "inf"], "--temperature inf", "--temperature 4"),
         (["--alpha", "1.5"], "--alpha 1.5", "--alpha 0.7"),
-        (["--backbone", "wide"], "decided by --student", "leave --backbone out"),
-        (["--head", "embedding"], "decided by the teacher", "leave --head out"),
     ],
 )
 def test_what_makes_no_sense_is_refused_with_what_to_type(
@@ -188,6 +187,13 @@ def test_what_makes_no_sense_is_refused_with_what_to_type(
     assert isinstance(error, InvalidInput)
     assert words in error.message
     assert error.fix == fix
+
+
+def test_there_is_no_option_for_what_teacher_and_student_decide() -> None:
+    """The help shows only what may be given, with the strategy that is used unless another is."""
+    options = {name: option for option in command.params for name in option.opts}
+    assert not {"--backbone", "--head"} & set(options)
+    assert options["--strategy"].default == "lp-ft"
 
 
 def test_a_backbone_cannot_teach(home: Path) -> None:

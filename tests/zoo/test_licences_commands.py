@@ -322,7 +322,7 @@ def test_notice_is_complete_over_the_lineage(filled: Catalogue, run: Run) -> Non
 def test_notice_of_what_nobody_licensed_says_so(catalogue: Catalogue, run: Run, tmp_path: Path) -> None:
     publish_backbone(catalogue, "mystery")
 
-    run("notice", "mystery", "--output", str(tmp_path / "NOTICE"))
+    run("notice", "mystery", "--out", str(tmp_path / "NOTICE"))
 
     assert "NOASSERTION: no source states a licence of backbone family0" in (tmp_path / "NOTICE").read_text()
 

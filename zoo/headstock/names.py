@@ -30,7 +30,10 @@ def check_alias(alias: str) -> str:
     """Return `alias` unchanged; an alias is a name that is not a number, so that NAME:3 is never ambiguous."""
     check_name(alias, "alias")
     if alias.isdigit():
-        raise InvalidInput(f"alias {alias!r} is a number; versions are numbers, aliases are words such as 'production'")
+        raise InvalidInput(
+            f"alias {alias!r} is a number; versions are numbers, aliases are words such as 'production'",
+            fix=f"NAME:{alias} for the version, or an alias such as production",
+        )
     return alias
 
 

@@ -150,7 +150,10 @@ class BackboneIdentity:
                 return tap
         from headstock.errors import NotFound
 
-        raise NotFound(f"this {self.family} backbone has no tap {name!r}; it has {[t.name for t in self.taps]}")
+        raise NotFound(
+            f"this {self.family} backbone has no tap {name!r}; it has {[t.name for t in self.taps]}",
+            fix="one of these, or no tap for the head type's own",
+        )
 
 
 def _tap_to_json(tap: Tap) -> dict[str, Any]:

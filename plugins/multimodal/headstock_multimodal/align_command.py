@@ -51,7 +51,14 @@ if TYPE_CHECKING:
 @click.option("--recipe", metavar="FILE|NAME[:V]", help="Repeat a recipe; decides everything but data and name.")
 @click.option("--data-licence", metavar="ID", default="", help="Licence of the data, as you state it: an SPDX id.")
 @click.option("--verbose", is_flag=True, help="One line per epoch.")
-@click.option("--format", "format_", type=click.Choice(["table", "json", "quiet"]), default="table", show_default=True)
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice(["table", "json", "quiet"]),
+    default="table",
+    show_default=True,
+    help="table for people, json for programs, quiet for one name a line.",
+)
 @click.pass_context
 def align_command(
     context: click.Context,

@@ -16,19 +16,31 @@ if TYPE_CHECKING:
 @click.command("pretrain")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--out", required=True, type=click.Path(file_okay=False, path_type=Path), help="New folder to write.")
-@click.option("--family", type=click.Choice(["tabular"]), default="tabular", show_default=True)
-@click.option("--network", type=click.Choice(["ft-transformer", "mlp"]), default="ft-transformer", show_default=True)
+@click.option(
+    "--family",
+    type=click.Choice(["tabular"]),
+    default="tabular",
+    show_default=True,
+    help="Family of the checkpoint; there is one for tables.",
+)
+@click.option(
+    "--network",
+    type=click.Choice(["ft-transformer", "mlp"]),
+    default="ft-transformer",
+    show_default=True,
+    help="A transformer over columns, or a perceptron over all of them.",
+)
 @click.option(
     "--ignore", multiple=True, metavar="COLUMN", help="A label or an id: rows may have it, the network never sees it."
 )
 @click.option("--numeric", multiple=True, metavar="COLUMN", help="A column of numbers, whatever it looks like.")
 @click.option("--categorical", multiple=True, metavar="COLUMN", help="A column of categories, such as numeric codes.")
 @click.option("--date", multiple=True, metavar="COLUMN", help="A column of dates.")
-@click.option("--width", type=int, help="Features of a row; default 64 (ft-transformer) or 128 (mlp).")
-@click.option("--layers", type=int, help="Default 3.")
-@click.option("--epochs", type=int, default=60, show_default=True)
+@click.option("--width", type=int, help="Features of a row.  [default: 64 for ft-transformer, 128 for mlp]")
+@click.option("--layers", type=int, help="Layers of the network.  [default: 3]")
+@click.option("--epochs", type=click.IntRange(1), default=60, show_default=True, help="Passes over the rows.")
 @click.option("--mask", type=float, default=0.3, show_default=True, help="Share of columns to mask in each row.")
-@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of weights, masks and the split.")
 def pretrain_command(
     file: Path,
     out: Path,

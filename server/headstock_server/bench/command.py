@@ -43,9 +43,15 @@ class Loads(click.ParamType[tuple[float, ...]]):
 
 
 @click.command("bench")
-@click.argument("address")
-@click.option("--model", "names", required=True, metavar="NAME[,NAME...]", help="Models to call, the busiest first.")
-@click.option("--models", "mix", default="uniform", show_default=True, metavar="uniform|zipf:S", help="Their shares.")
+@click.argument("address", metavar="HOST:PORT")
+@click.option("--models", required=True, metavar="NAME[,NAME...]", help="Models to call, the busiest first.")
+@click.option(
+    "--mix",
+    default="uniform",
+    show_default=True,
+    metavar="uniform|zipf:S",
+    help="The models' shares of the requests: equal, or falling with the power S of their place.",
+)
 @click.option(
     "--concurrency",
     type=Loads(int, 10_000),
@@ -58,10 +64,22 @@ class Loads(click.ParamType[tuple[float, ...]]):
     metavar="R[,R...]",
     help="Open loop: requests a second, one or several, or where --find-rate starts.",
 )
-@click.option("--arrivals", type=click.Choice(["poisson", "constant"]), default="poisson", show_default=True)
+@click.option(
+    "--arrivals",
+    type=click.Choice(["poisson", "constant"]),
+    default="poisson",
+    show_default=True,
+    help="Open loop: requests come at random or at even distances.",
+)
 @click.option("--find-rate", is_flag=True, help="Find the highest open-loop rate that keeps to --bound-ms.")
 @click.option("--bound-ms", type=POSITIVE, help="The bound on the percentile for --find-rate.")
-@click.option("--percentile", type=click.FloatRange(0, 100), default=99.0, show_default=True)
+@click.option(
+    "--percentile",
+    type=click.FloatRange(0, 100),
+    default=99.0,
+    show_default=True,
+    help="Percentile of the latency that --bound-ms bounds and --stable compares.",
+)
 @click.option("--duration", type=POSITIVE, default=10.0, show_default=True, help="Seconds of a window.")
 @click.option("--warmup", type=click.FloatRange(min=0), default=2.0, show_default=True, help="Seconds not counted.")
 @click.option("--stable", is_flag=True, help="Windows until three in a row agree within 10 % in rate and percentile.")
@@ -86,7 +104,13 @@ class Loads(click.ParamType[tuple[float, ...]]):
     type=click.IntRange(min=1),
     help="Send as so many tenants in turn, named in the metadata; without it as nobody.",
 )
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Of the generated inputs, the order of the models and the arrivals.",
+)
 @click.option("--timeout", type=POSITIVE, default=30.0, show_default=True, help="Seconds a request may take.")
 @click.option(
     "--picture",
@@ -94,10 +118,17 @@ class Loads(click.ParamType[tuple[float, ...]]):
     metavar="FILE",
     help="Draw the latency percentiles over the loads, or over the trials of --find-rate, as SVG.",
 )
-@click.option("--format", "format_", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice(["table", "json"]),
+    default="table",
+    show_default=True,
+    help="table for people, json for programs.",
+)
 def bench(
     address: str,
-    names: str,
+    models: str,
     mix: str,
     concurrency: tuple[int, ...] | None,
     rate: tuple[float, ...] | None,
@@ -118,24 +149,25 @@ def bench(
     picture: Path | None,
     format_: str,
 ) -> None:
-    """Load the server at ADDRESS (host:port), any that speaks the Open Inference Protocol v2 over gRPC.
+    """Load the server at HOST:PORT, any that speaks the Open Inference Protocol v2 over gRPC.
 
     Give --concurrency for callers that wait, --rate for arrivals that do not, or --find-rate with --bound-ms. Latencies
     of an open loop count from when a request was due, so a server that stalls is charged for those that queued behind.
     With several loads, JSON is a list of objects instead of one.
     """
     _check(concurrency, rate, find_rate, bound_ms)
+    _check_picture(picture)
     from headstock_server.bench.measure import Rules
     from headstock_server.bench.report import record, render
     from headstock_server.bench.runs import Runner
     from headstock_server.bench.workload import Prepared, Workload
 
-    workload = Workload(_split(names, "--model"), mix, lengths, _split(inputs), file, seed, tenants or 0)
+    workload = Workload(_split(models, "--models"), mix, lengths, _split(inputs), file, seed, tenants or 0)
     prepared = Prepared(address, workload, timeout)
     rules = Rules(duration, warmup, percentile, stable, max_windows, timeout)
     runs, drawn = _measured(Runner(address, prepared, rules, arrivals, seed), concurrency, rate, bound_ms)
     if picture is not None:
-        _draw(picture, f"{names} at {address}", drawn, bound_ms)
+        _draw(picture, f"{models} at {address}", drawn, bound_ms)
     about = {"mix": mix, "tenants": tenants, "seed": seed}
     click.echo(render([record(run.measured, {**run.load, **about}, run.search) for run in runs], format_))
 
@@ -155,10 +187,22 @@ def _check(
         raise InvalidInput("expected one of --concurrency, --rate and --find-rate", fix="--concurrency 8")
 
 
+def _check_picture(path: Path | None) -> None:
+    # Before the load: a measurement of minutes must not be lost to a folder that is not there.
+    if path is not None and not path.absolute().parent.is_dir():
+        raise InvalidInput(
+            f"cannot draw to {str(path)!r}: its folder does not exist",
+            fix="--picture with a file in a folder that exists",
+        )
+
+
 def _split(text: str, option: str = "") -> tuple[str, ...]:
     parts = tuple(part.strip() for part in text.split(",") if part.strip())
     if option and (not parts or len(set(parts)) < len(parts)):
-        raise InvalidInput(f"{option} is {text!r}; expected different names with commas between them")
+        raise InvalidInput(
+            f"{option} is {text!r}; expected different names with commas between them",
+            fix=f"{option} {','.join(dict.fromkeys(parts)) or 'NAME'}",
+        )
     return parts
 
 

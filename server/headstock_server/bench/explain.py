@@ -22,7 +22,7 @@ def explain_batches(file: Path) -> None:
 
     A model whose adapter has nearly all rows of the graph with adapters is named below the table.
     """
-    lines = file.read_text(encoding="utf-8").splitlines()
+    lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
     rows = [_cells(text, number) for number, text in enumerate(lines, 1)]
     click.echo(table([COLUMNS, *rows]))
     for line in dominant(map(json.loads, lines)):

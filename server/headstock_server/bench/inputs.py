@@ -40,7 +40,10 @@ def chosen(metadata: Any, names: Sequence[str]) -> list[Any]:
     """
     tensors = {tensor.name: tensor for tensor in metadata.inputs}
     if missing := [name for name in names if name not in tensors]:
-        raise InvalidInput(f"model {metadata.name!r} has no input {missing[0]!r}; expected one of {sorted(tensors)}")
+        raise InvalidInput(
+            f"model {metadata.name!r} has no input {missing[0]!r}; expected one of {sorted(tensors)}",
+            fix=f"--inputs {sorted(tensors)[0]}",
+        )
     if names:
         return [tensors[name] for name in names]
     every = list(tensors.values())

@@ -24,7 +24,7 @@ def shares(spec: str, models: int) -> npt.NDArray[np.float64]:
     except ValueError:
         power = -1.0
     if not 0 <= power < float("inf"):
-        raise InvalidInput(f"the mix of models is {spec!r}; expected 'uniform' or 'zipf:S'", fix="--models zipf:1.1")
+        raise InvalidInput(f"the mix of models is {spec!r}; expected 'uniform' or 'zipf:S'", fix="--mix zipf:1.1")
     weights = np.arange(1, models + 1, dtype=np.float64) ** -power
     share: npt.NDArray[np.float64] = weights / weights.sum()
     return share
@@ -49,15 +49,17 @@ def lengths(spec: str) -> Sequence[int]:
         raise InvalidInput(
             f"--lengths is {path.name!r}; expected a number or a file of one length a line", fix="--lengths 32"
         )
-    lines = path.read_text(encoding="utf-8").splitlines()
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     found = [_length(text, f"line {n} of {path.name!r}") for n, text in enumerate(lines, 1) if text.strip()]
     if not found:
-        raise InvalidInput(f"{path.name!r} has no lengths; expected one a line")
+        raise InvalidInput(f"{path.name!r} has no lengths; expected one a line", fix="--lengths 32")
     return found
 
 
 def _length(text: str, where: str) -> int:
     value = int(text) if text.strip().isdecimal() else 0
     if value < 1:
-        raise InvalidInput(f"{where} is {text.strip()!r}; expected a length, a whole number above 0")
+        raise InvalidInput(
+            f"{where} is {text.strip()[:40]!r}; expected a length, a whole number above 0", fix="--lengths 32"
+        )
     return value

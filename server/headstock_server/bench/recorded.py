@@ -23,7 +23,7 @@ def recorded(metadata: Any, path: Path) -> list[bytes]:
     the input gets a row axis. Raises `InvalidInput`, naming the line, for one that does not fit the model's inputs.
     """
     tensors = {tensor.name: tensor for tensor in metadata.inputs}
-    lines = path.read_text(encoding="utf-8").splitlines()
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     requests = [_request(metadata.name, tensors, text, n) for n, text in enumerate(lines, 1) if text.strip()]
     if not requests:
         raise InvalidInput(f"{path.name!r} has no inputs; expected a JSON object a line", fix='{"text": "hello"}')
@@ -39,7 +39,8 @@ def _request(model: str, tensors: Mapping[str, Any], text: str, number: int) -> 
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InvalidInput(
             f"line {number} of the inputs, {text[:60]!r}, does not fit model {model!r}; "
-            f"expected a JSON object with values for inputs of {sorted(tensors)}"
+            f"expected a JSON object with values for inputs of {sorted(tensors)}",
+            fix="leave --input out: inputs are generated then",
         ) from error
     data: bytes = request.SerializeToString()
     return data

@@ -82,7 +82,10 @@ def _metadata(address: str, models: Sequence[str], timeout: float) -> list[Any]:
 
 def _refused(address: str, model: str, error: Any) -> HeadstockError:
     if error.code() is grpc.StatusCode.NOT_FOUND:
-        return NotFound(f"the server at {address!r} has no model {model!r}: {error.details()}")
+        return NotFound(
+            f"the server at {address!r} has no model {model!r}: {error.details()}",
+            fix="--models with a name that headstock list shows",
+        )
     return Unavailable(
         f"{address!r} did not describe model {model!r}: {error.code().name}, {error.details()}; "
         "expected a server of the Open Inference Protocol",

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from headstock.errors import InvalidInput
 from headstock_server.scheduler.statistics import PassRecord
 
 
@@ -13,9 +14,15 @@ class TraceFile:
     """Appends passes to a file; called by one runner at a time, under no lock that a caller waits for."""
 
     def __init__(self, path: Path) -> None:
-        """Open the file for appending; raises `OSError` where that is not possible."""
+        """Open the file for appending; raises `InvalidInput` where that is not possible."""
         # A line reaches the file when it is complete, so that it can be followed while the server runs.
-        self._file = path.open("a", buffering=1, encoding="utf-8")
+        try:
+            self._file = path.open("a", buffering=1, encoding="utf-8")
+        except OSError as error:
+            raise InvalidInput(
+                f"the batch trace {path.name!r} cannot be written: {error.strerror}",
+                fix="--batch-trace FILE in a folder that exists",
+            ) from error
 
     def __call__(self, record: PassRecord) -> None:
         """Write one pass."""

@@ -146,7 +146,9 @@ def _methods(text: str) -> tuple[str, ...]:
     names = tuple(part.strip() for part in text.split(","))
     for name in names:
         if name not in _METHODS:
-            raise InvalidInput(f"--methods names {name!r}; expected some of {', '.join(_METHODS)}, or all")
+            raise InvalidInput(
+                f"--methods names {name!r}; expected some of {', '.join(_METHODS)}, or all", fix="--methods all"
+            )
     return names
 
 

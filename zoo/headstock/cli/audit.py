@@ -37,7 +37,7 @@ def verify(ctx: click.Context) -> None:
 
 
 @command.command("log")
-@click.option("--limit", default=20, show_default=True, help="How many events, newest first.")
+@click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="How many events, newest first.")
 @format_option
 def log(limit: int, format_: str) -> None:
     """List the latest events."""

@@ -7,14 +7,15 @@ from typing import Any
 
 import click
 
+from headstock.cli.out_file import out_option, write_out
 from headstock.cli.use_options import context_of, policy_of, use_options
 
 
 @click.command("card")
 @click.argument("reference", metavar="NAME[:VERSION]")
-@click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="Write it there instead.")
+@out_option
 @use_options
-def command(reference: str, output: Path | None, **use: Any) -> None:
+def command(reference: str, out: Path | None, **use: Any) -> None:
     """Print the model card of a version: hub metadata, licences, lineage, figures, and how to make it again.
 
     Equal bytes for equal facts. The licence in its front matter is the one that is concluded or declared for the
@@ -35,8 +36,8 @@ def command(reference: str, output: Path | None, **use: Any) -> None:
     context = context_of(policy, use)
     verdict = judge(facts, version.subject, context, policy)
     document = card(Subject(facts, version, verdict, str(context), kept))
-    if output is None:
+    if out is None:
         click.echo(document, nl=False)
     else:
-        output.write_bytes(document.encode())
-        click.echo(f"wrote {output}")
+        write_out(out, document, "card")
+        click.echo(f"wrote {out}", err=True)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from headstock.cli.output import format_option, table
+from headstock.cli.output import emit_version, format_option, table
 from headstock.errors import InvalidInput
 from headstock.names import Reference, check_name
 
@@ -71,13 +70,13 @@ def command(
     told = {role: asked[f"{role}_column"] for role in _ROLES if asked[f"{role}_column"] is not None}
     wanted = Grouping(number, most, told, label_column, tap, seed, seeds)
     observer = open_observer(verbose=False, quiet=format_ != "table")
-    with Catalogue.open() as catalogue:
+    with Catalogue.open(create=False) as catalogue:
         made = cluster(
             catalogue, open_host(), rows, Reference.parse(backbone), name, wanted,
             observer=observer, data_licence=data_licence,
         )  # fmt: skip
     observer.end()
-    _print(made, format_)
+    emit_version(format_, made.version, {**made.report, "rows": list(made.clusters)}, lambda: _lines(made))
 
 
 def _number(text: str) -> int | None:
@@ -86,16 +85,6 @@ def _number(text: str) -> int | None:
     if not text.isdecimal() or int(text) < 2:
         raise InvalidInput(f"--k {text!r} is no number of clusters; expected auto or 2 and more", fix="--k auto")
     return int(text)
-
-
-def _print(made: Clustered, format_: str) -> None:
-    if format_ == "json":
-        record = {"name": made.version.name, "number": made.version.number, **made.report}
-        click.echo(json.dumps({**record, "rows": list(made.clusters)}, indent=2, ensure_ascii=False))
-    elif format_ == "quiet":
-        click.echo(str(made.version))
-    else:
-        click.echo("\n".join(_lines(made)))
 
 
 def _lines(made: Clustered) -> list[str]:

@@ -47,8 +47,13 @@ def told_columns(asked: Mapping[str, Any]) -> dict[str, str]:
     for text in asked.get("column", ()):
         role, equals, column = (part.strip() for part in text.partition("="))
         if not (role and equals and column):
-            raise InvalidInput(f"--column {text!r} is not ROLE=COLUMN", fix="for example --column spans=entities")
+            raise InvalidInput(
+                f"--column {text!r} is not ROLE=COLUMN", fix="--column ROLE=COLUMN, for example --column spans=entities"
+            )
         if role in told:
-            raise InvalidInput(f"two columns are given for the {role}: {told[role]!r} and {column!r}")
+            raise InvalidInput(
+                f"two columns are given for the {role}: {told[role]!r} and {column!r}",
+                fix=f"leave --column {text} out",
+            )
         told[role] = column
     return told

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from click.core import ParameterSource
 
-from headstock.cli.output import format_option
+from headstock.cli.option_values import pair, positive
+from headstock.cli.output import emit_version, format_option
+from headstock.cli.recipe_source import repeat_options, repeated, save_recipe
 from headstock.errors import InvalidInput
 from headstock.names import Reference, check_name
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from headstock.catalogue import Catalogue
     from headstock.finetune import Recipe, Table
     from headstock.objectives import Continued, Pursuit
+    from headstock.plugin_host import PluginHost
 
 _DECIDED = (
     "objective", "backbone", "text_column", "image_column", "option", "strategy", "epochs", "head_epochs",
@@ -89,9 +90,7 @@ _DECIDED = (
     show_default=True,
     help="Also train the head alone for as long, to tell what the backbone itself gained.",
 )
-@click.option("--recipe", metavar="FILE|NAME[:V]", help="Repeat a recipe; decides everything but data and name.")
-@click.option("--new-data", is_flag=True, help="With --recipe: the data may be another file than the recipe's.")
-@click.option("--save-recipe", type=click.Path(path_type=Path), help="Also write the recipe as TOML.")
+@repeat_options
 @click.option("--data-licence", metavar="ID", help="Licence of the data, as you state it: an SPDX id.")
 @click.option("--verbose", is_flag=True, help="One line per epoch instead of a bar.")
 @format_option
@@ -106,7 +105,7 @@ def command(
     control: bool,
     recipe: str | None,
     new_data: bool,
-    save_recipe: Path | None,
+    save_to: Path | None,
     data_licence: str | None,
     verbose: bool,
     format_: str,
@@ -125,106 +124,61 @@ def command(
     """
     check_name(name)
     from headstock.catalogue import Catalogue
-    from headstock.cli.fine_tune_progress import open_observer
+    from headstock.cli.fine_tune_progress import open_observer, resumable
     from headstock.finetune import read_table
     from headstock.objectives import continue_backbone
     from headstock.plugin_host import open_host
 
     table = read_table(data)
     labelled = None if probe is None else read_table(probe)
-    with Catalogue.open() as catalogue:
+    with Catalogue.open(create=False) as catalogue:
         host = open_host()
         if recipe is None:
-            chosen = _plan(catalogue, table, asked, new_data)
+            chosen = _plan(catalogue, host, table, asked, new_data)
         else:
-            chosen = _repeat(context, catalogue, recipe, table, new_data)
-        if save_recipe is not None:
-            _save(chosen, save_recipe)
+            chosen = repeated(context, catalogue, recipe, table, _DECIDED, new_data=new_data)
+        if save_to is not None:
+            save_recipe(chosen, save_to)
         observer = open_observer(verbose=verbose, quiet=format_ != "table")
-        try:
+        with resumable(observer):
             made = continue_backbone(
                 catalogue, host, chosen, table, name,
                 observer=observer, data_licence=data_licence or "", probe=labelled,
                 probe_columns={} if probe_label is None else {"label": probe_label}, control=control,
             )  # fmt: skip
-        except KeyboardInterrupt:
-            observer.say("interrupted; run the same command again to go on from the last epoch")
-            raise
-    _print(made, format_)
+    emit_version(format_, made.version, {"fresh": made.fresh, **made.report}, lambda: _lines(made))
 
 
-def _plan(catalogue: Catalogue, table: Table, asked: Mapping[str, Any], new_data: bool) -> Recipe:
+def _plan(catalogue: Catalogue, host: PluginHost, table: Table, asked: Mapping[str, Any], new_data: bool) -> Recipe:
     from headstock.objectives import plan_objective
-    from headstock.plugin_host import open_host
 
     if new_data:
         raise InvalidInput("--new-data needs --recipe", fix="--recipe FILE")
     if asked["backbone"] is None:
         raise InvalidInput("--backbone is missing", fix="--backbone NAME; headstock list --kind backbone")
-    return plan_objective(catalogue, open_host(), table, Reference.parse(asked["backbone"]), _pursuit(asked))
+    return plan_objective(catalogue, host, table, Reference.parse(asked["backbone"]), _pursuit(asked))
 
 
 def _pursuit(asked: Mapping[str, Any]) -> Pursuit:
     from headstock.objectives import Pursuit
 
-    for option, key in (("--lr", "lr"), ("--backbone-lr", "backbone_lr")):
-        if not 0 < asked[key] < float("inf"):
-            raise InvalidInput(f"{option} {asked[key]} is not usable; expected a number above 0")
     roles = {role: asked[f"{role}_column"] for role in ("text", "image")}
     return Pursuit(
         columns={role: column for role, column in roles.items() if column is not None},
         objective=asked["objective"],
-        options=dict(_pair(text) for text in asked["option"]),
+        options=dict(pair("--option", text) for text in asked["option"]),
         strategy=asked["strategy"],
         epochs=asked["epochs"],
         head_epochs=asked["head_epochs"],
         batch_size=asked["batch_size"],
-        learning_rate=asked["lr"],
-        backbone_rate=asked["backbone_lr"],
+        learning_rate=positive("--lr", asked["lr"], instead=1e-3),
+        backbone_rate=positive("--backbone-lr", asked["backbone_lr"], instead=5e-5),
         schedule=asked["schedule"],
-        weight_decay=asked["weight_decay"],
+        weight_decay=positive("--weight-decay", asked["weight_decay"], instead=1e-2, zero=True),
         patience=asked["patience"],
         validation=asked["validation"],
         seed=asked["seed"],
     )
-
-
-def _pair(text: str) -> tuple[str, str]:
-    key, equals, value = text.partition("=")
-    if not equals:
-        raise InvalidInput(f"--option {text!r} has no value", fix=f"--option {text}=VALUE")
-    return key.strip(), value.strip()
-
-
-def _repeat(context: click.Context, catalogue: Catalogue, source: str, table: Table, new_data: bool) -> Recipe:
-    from headstock.data.dataset import data_digest
-    from headstock.finetune.kept_recipe import read_recipe
-
-    said = [p for p in _DECIDED if context.get_parameter_source(p) is ParameterSource.COMMANDLINE]
-    if said:
-        option = "--" + said[0].replace("_", "-")
-        raise InvalidInput(
-            f"{option} is decided by the recipe {source!r}", fix=f"edit the recipe, or leave {option} out"
-        )
-    recipe = read_recipe(catalogue, source)
-    return recipe.with_data(table.name, data_digest(table, recipe.data.columns)) if new_data else recipe
-
-
-def _save(recipe: Recipe, path: Path) -> None:
-    try:
-        path.write_text(recipe.to_toml(), encoding="utf-8")
-    except OSError as error:
-        raise InvalidInput(f"cannot write the recipe to {path.name!r}: {error.strerror}") from error
-
-
-def _print(made: Continued, format_: str) -> None:
-    if format_ == "json":
-        record = {"name": made.version.name, "number": made.version.number, "fresh": made.fresh, **made.report}
-        click.echo(json.dumps(record, indent=2, ensure_ascii=False))
-    elif format_ == "quiet":
-        click.echo(str(made.version))
-    else:
-        click.echo("\n".join(_lines(made)))
 
 
 def _lines(made: Continued) -> list[str]:

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import click
-from click.core import ParameterSource
 
-from headstock.cli.output import format_option, table
-from headstock.cli.recipe_options import options_of, recipe_options
-from headstock.errors import InvalidInput
+from headstock.cli.output import emit_version, format_option, table
+from headstock.cli.recipe_options import options_of, training_options
 from headstock.names import Reference, check_name
 
-_STRATEGY = "lp-ft"
 _SIDES = ("teacher", "student", "undistilled")
 
 
@@ -33,14 +29,11 @@ _SIDES = ("teacher", "student", "undistilled")
 @click.option("--temperature", type=float, default=4.0, show_default=True, help="Softens both models' answers.")
 @click.option("--alpha", type=float, default=0.7, show_default=True, help="Weight of the teacher against the labels.")
 @click.option("--any-size", is_flag=True, help="Also teach a student that is not smaller than its teacher.")
-@recipe_options
+@training_options("lp-ft")
 @click.option("--data-licence", metavar="ID", default="", help="Licence of the data, as you state it: an SPDX id.")
 @click.option("--verbose", is_flag=True, help="One line per epoch instead of a bar.")
 @format_option
-@click.pass_context
 def command(
-    context: click.Context,
-    /,
     teacher: str,
     student: str,
     data: Path,
@@ -56,54 +49,42 @@ def command(
     """Teach what a model knows to a smaller backbone.
 
     The student learns the teacher's answers beside the labels (Hinton et al. 2015) and becomes the next version of
-    --name. The same student is trained on the labels alone, to compare. Strategy is lp-ft unless --strategy says
-    otherwise.
+    --name. The same student is trained on the labels alone, to compare.
 
     \b
     headstock distil --teacher tickets --student tiny --data rows.csv --name tickets-tiny
     """
     check_name(name)
-    for option, value in (("--backbone", asked["backbone"]), ("--head", asked["head"])):
-        if value is not None:
-            raise InvalidInput(
-                f"{option} is decided by {'--student' if option == '--backbone' else 'the teacher'}",
-                fix=f"leave {option} out",
-            )
-    if context.get_parameter_source("strategy") is not ParameterSource.COMMANDLINE:
-        asked["strategy"] = _STRATEGY
     from headstock.catalogue import Catalogue
-    from headstock.cli.fine_tune_progress import open_observer
-    from headstock.cli.processes import launch_processes
-    from headstock.finetune import assist, fine_tune, read_table
+    from headstock.cli.fine_tune_progress import open_observer, resumable
+    from headstock.cli.processes import others_lead
+    from headstock.finetune import fine_tune, read_table
     from headstock.finetune.distilled import plan_distilled
-    from headstock.finetune.launch import leads
     from headstock.plugin_host import open_host
 
     rows = read_table(data)
-    with Catalogue.open() as catalogue:
+    with Catalogue.open(create=False) as catalogue:
         host = open_host()
         recipe = plan_distilled(
             catalogue, host, rows, Reference.parse(teacher), Reference.parse(student), options_of(asked),
             temperature=temperature, alpha=alpha, any_size=any_size,
         )  # fmt: skip
-        if launch_processes(recipe):
-            return
-        if not leads():
-            assist(catalogue, host, recipe, rows, name)
+        if others_lead(catalogue, host, recipe, rows, name):
             return
         observer = open_observer(verbose=verbose, quiet=format_ != "table")
-        outcome = fine_tune(catalogue, host, recipe, rows, name, observer=observer, data_licence=data_licence)
+        with resumable(observer):
+            outcome = fine_tune(catalogue, host, recipe, rows, name, observer=observer, data_licence=data_licence)
     version = outcome.version
-    if format_ == "json":
-        record = {"name": version.name, "number": version.number, "head": outcome.head}
-        click.echo(json.dumps({**record, "fresh": outcome.fresh, **outcome.report}, indent=2, ensure_ascii=False))
-    elif format_ == "quiet":
-        click.echo(str(version))
-    else:
-        lines = [str(version), *distilled_lines(outcome.report["distillation"])]
-        click.echo(
-            "\n".join([*lines, "next:", f"  headstock promote {version}", f"  headstock predict {version} INPUT"])
-        )
+    emit_version(
+        format_,
+        version,
+        {"head": outcome.head, "fresh": outcome.fresh, **outcome.report},
+        lambda: [
+            str(version),
+            *distilled_lines(outcome.report["distillation"]),
+            *("next:", f"  headstock promote {version}", f"  headstock predict {version} INPUT"),
+        ],
+    )
 
 
 def distilled_lines(found: Mapping[str, Any]) -> list[str]:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import click
-from click.core import ParameterSource
 
 from headstock.cli.column_options import told_columns
 from headstock.cli.continued_lines import continued_lines
-from headstock.cli.output import format_option
+from headstock.cli.output import emit_version, format_option
 from headstock.cli.recipe_options import DECIDED, options_of, plan, recipe_options, said_of
+from headstock.cli.recipe_source import repeat_options, repeated, save_recipe
 from headstock.errors import InvalidInput
 from headstock.names import Reference, check_alias, check_name
 
@@ -44,13 +43,7 @@ _EXAMPLES = {"text": '"..."', "image": "FILE", "audio": "FILE", "row": "'{...}'"
     help="What the parent was trained on; also shows what is forgotten.",
 )
 @recipe_options
-@click.option(
-    "--recipe",
-    metavar="FILE|NAME[:V]",
-    help="Repeat a recipe file, or the recipe of a model; decides everything but data and name.",
-)
-@click.option("--new-data", is_flag=True, help="With --recipe: the data may be another file than the recipe's.")
-@click.option("--save-recipe", type=click.Path(path_type=Path), help="Also write the recipe as TOML.")
+@repeat_options
 @click.option("--data-licence", metavar="ID", help="Licence of the data, as you state it: an SPDX id.")
 @click.option(
     "--report",
@@ -88,7 +81,7 @@ def command(
     replay_data: Path | None,
     recipe: str | None,
     new_data: bool,
-    save_recipe: Path | None,
+    save_to: Path | None,
     data_licence: str | None,
     report: Literal["quick", "full", "none"],
     splits: int,
@@ -113,65 +106,57 @@ def command(
     headstock fine-tune --recipe tickets:1 --data tickets.csv --name tickets-again
     headstock fine-tune --from tickets --data june.csv --replay 0.2 --replay-data tickets.csv
     """
-    name = _name(name, from_, recipe, replay)
+    name = _name(name, from_, recipe, replay, new_data=new_data)
     if promote is not None:
         check_alias(promote)
     # The data is read and judged before anything heavy is imported: a typo costs no wait.
     from headstock.catalogue import Catalogue
-    from headstock.cli.fine_tune_progress import open_observer
-    from headstock.cli.processes import launch_processes
-    from headstock.finetune import assist, fine_tune, read_table
-    from headstock.finetune.launch import leads
+    from headstock.cli.fine_tune_progress import open_observer, resumable
+    from headstock.cli.processes import others_lead
+    from headstock.finetune import fine_tune, read_table
     from headstock.licences import enforcement
     from headstock.plugin_host import open_host
     from headstock.report import Assessment, check_promotion
 
     table = read_table(data)
     past = None if replay_data is None else read_table(replay_data)
-    with Catalogue.open() as catalogue:
+    with Catalogue.open(create=False) as catalogue:
         host = open_host()
-        if recipe is None:
-            if new_data:
-                raise InvalidInput("--new-data needs --recipe", fix="--recipe FILE")
-            chosen = (
-                plan(catalogue, host, table, asked)
-                if from_ is None
-                else _continue(context, catalogue, host, table, from_, replay, past, asked)
-            )
+        if recipe is not None:
+            chosen = repeated(context, catalogue, recipe, table, DECIDED, new_data=new_data)
+        elif from_ is not None:
+            chosen = _continue(context, catalogue, host, table, from_, replay, past, asked)
         else:
-            chosen = _repeat(context, catalogue, recipe, table, new_data)
-        if launch_processes(chosen):
+            chosen = plan(catalogue, host, table, asked)
+        if others_lead(catalogue, host, chosen, table, name, past):
             return
-        if not leads():
-            assist(catalogue, host, chosen, table, name, past)
-            return
-        if save_recipe is not None:
-            _save(chosen, save_recipe)
+        if save_to is not None:
+            save_recipe(chosen, save_to)
         observer = open_observer(verbose=verbose, quiet=format_ != "table")
         if recipe is None:
             _tell_guesses(observer.say, chosen, asked)
-        try:
+        with resumable(observer):
             outcome = fine_tune(
                 catalogue, host, chosen, table, name,
                 observer=observer, threads=threads, data_licence=data_licence or "",
                 assessment=Assessment(report, group_by, splits=splits), replay=past,
             )  # fmt: skip
-        except KeyboardInterrupt:
-            observer.say("interrupted; run the same command again to go on from the last epoch")
-            raise
         if promote is not None:
             check_promotion(outcome.version)
             # What there is to warn of was said before the training.
             enforcement.promote(catalogue, outcome.version, promote, reason="fine-tune --promote")
-    _print(outcome, promote, format_)
+    record = {"head": outcome.head, "fresh": outcome.fresh, **outcome.report}
+    emit_version(format_, outcome.version, record, lambda: _lines(outcome, promote))
 
 
-def _name(name: str | None, parent: str | None, recipe: str | None, replay: str | None) -> str:
+def _name(name: str | None, parent: str | None, recipe: str | None, replay: str | None, *, new_data: bool) -> str:
     """The model's name. Raises `InvalidInput` without any, and for options that contradict each other."""
     if parent is not None and recipe is not None:
         raise InvalidInput("--from and --recipe each say what to train", fix="one of them")
     if parent is None and replay is not None:
         raise InvalidInput("--replay needs --from: without a parent there is nothing to see again", fix="--from NAME")
+    if new_data and recipe is None:
+        raise InvalidInput("--new-data needs --recipe", fix="--recipe FILE")
     if name is None and parent is None:
         raise InvalidInput("--name is missing", fix="--name NAME")
     return check_name(name or Reference.parse(parent or "").name)
@@ -195,42 +180,11 @@ def _continue(
     )  # fmt: skip
 
 
-def _repeat(context: click.Context, catalogue: Catalogue, source: str, table: Table, new_data: bool) -> Recipe:
-    said = [p for p in DECIDED if context.get_parameter_source(p) is ParameterSource.COMMANDLINE]
-    if said:
-        option = "--" + said[0].replace("_", "-")
-        raise InvalidInput(
-            f"{option} is decided by the recipe {source!r}", fix=f"edit the recipe, or leave {option} out"
-        )
-    from headstock.data.dataset import data_digest
-    from headstock.finetune.kept_recipe import read_recipe
-
-    recipe = read_recipe(catalogue, source)
-    return recipe.with_data(table.name, data_digest(table, recipe.data.columns)) if new_data else recipe
-
-
-def _save(recipe: Recipe, path: Path) -> None:
-    try:
-        path.write_text(recipe.to_toml(), encoding="utf-8")
-    except OSError as error:
-        raise InvalidInput(f"cannot write the recipe to {path.name!r}: {error.strerror}") from error
-
-
 def _tell_guesses(say: Any, recipe: Recipe, asked: Mapping[str, Any]) -> None:
     told = told_columns(asked)
     guessed = {r: c for r, c in recipe.data.columns.items() if r not in told}
     if guessed:
         say("columns: " + ", ".join(f"{role} from {column!r}" for role, column in guessed.items()))
-
-
-def _print(outcome: Outcome, promote: str | None, format_: str) -> None:
-    if format_ == "json":
-        record = {"name": outcome.version.name, "number": outcome.version.number, "head": outcome.head}
-        click.echo(json.dumps({**record, "fresh": outcome.fresh, **outcome.report}, indent=2, ensure_ascii=False))
-    elif format_ == "quiet":
-        click.echo(str(outcome.version))
-    else:
-        click.echo("\n".join(_lines(outcome, promote)))
 
 
 def _lines(outcome: Outcome, promote: str | None) -> list[str]:

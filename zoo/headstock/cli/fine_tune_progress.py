@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -24,6 +25,16 @@ def open_observer(*, verbose: bool, quiet: bool) -> Observer:
     if sys.stderr.isatty() and not verbose:
         return Bars()
     return Lines(epochs=verbose)
+
+
+@contextmanager
+def resumable(observer: Observer) -> Iterator[None]:
+    """A run that goes on where it was when it is started again; an interrupt says so."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        observer.say("interrupted; run the same command again to go on from the last epoch")
+        raise
 
 
 class Lines(Observer):

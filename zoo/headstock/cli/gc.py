@@ -22,7 +22,7 @@ def command(dry_run: bool, format_: str) -> None:
     """
     from headstock.catalogue import Catalogue
 
-    with Catalogue.open() as catalogue:
+    with Catalogue.open(create=False) as catalogue:
         report = catalogue.gc(dry_run=dry_run)
     if format_ == "json":
         click.echo(json.dumps([asdict(report)], indent=2))

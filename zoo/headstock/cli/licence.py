@@ -207,7 +207,7 @@ def _row(record: Mapping[str, Any]) -> list[str]:
 @command.command("show")
 @click.argument("licence", metavar="LICENCE")
 def show(licence: str) -> None:
-    """Show what is known about one licence, by its id or by what a hub calls it."""
+    """Show what is known about LICENCE: its id, or what a hub calls it."""
     from headstock.errors import InvalidInput
     from headstock.licences.aliases import resolve
 

@@ -131,7 +131,7 @@ def bom(reference: str, spec: Literal["1.6", "1.7", "spdx-3.0.1"]) -> None:
 @use_options
 @format_option
 def alternatives(reference: str, format_: str, **use: Any) -> None:
-    """List backbones with the same taps and inputs whose licences allow the use."""
+    """List backbones with the taps and inputs of BACKBONE whose licences allow the use."""
     from headstock.catalogue import Catalogue
     from headstock.licences.compare import current, replacements
     from headstock.licences.gate import read_facts
@@ -160,7 +160,7 @@ def alternatives(reference: str, format_: str, **use: Any) -> None:
 @click.option("--reason", help="With --accept: why; kept in the audit log.")
 @format_option
 def drift(names: tuple[str, ...], folder: Path | None, accepted: bool, reason: str | None, format_: str) -> None:
-    """Compare what sources say today with what they said when backbones were pulled: tag, card, licence texts.
+    """Compare what sources say today with what they said when NAME, or any backbone, was pulled: tag, card, texts.
 
     Asks the hub (HF_ENDPOINT), or reads --folder. Changes no verdict unless you --accept.
     """

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from importlib import import_module
 
 import click
 
 from headstock import __version__
-from headstock.errors import HeadstockError, InvalidInput
+from headstock.console import run
 
 # Command name -> (module with a click command of that name, one line of help).
 BUILT_IN: dict[str, tuple[str, str]] = {
@@ -80,7 +79,7 @@ class LazyGroup(click.Group):
 
             close = get_close_matches(name, self.list_commands(ctx), n=1)
             hint = f"; did you mean {close[0]!r}?" if close else "; see 'headstock --help'"
-            raise click.UsageError(f"there is no command {name!r}{hint}")
+            raise click.UsageError(f"there is no command {name!r}{hint}", ctx)
         return super().resolve_command(ctx, args)
 
 
@@ -99,22 +98,8 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command line; domain errors become two lines on stderr and their exit code."""
-    try:
-        # Exit codes: 0 done, 1 failed, 2 bad input, 130 interrupted.
-        code = cli.main(standalone_mode=False)
-        sys.exit(code if isinstance(code, int) else 0)
-    except click.exceptions.Abort:
-        click.echo("aborted", err=True)
-        sys.exit(130)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
-    except HeadstockError as error:
-        click.echo(f"error: {error.message}", err=True)
-        if error.fix:
-            click.echo(f"try:   {error.fix}", err=True)
-        sys.exit(InvalidInput.exit_code if isinstance(error, InvalidInput) else error.exit_code)
-    except BrokenPipeError:
-        # The reader (`| head`) went away: not our failure, and nothing more can be written.
-        sys.stderr.close()
-        sys.exit(0)
+    run(cli, "headstock")
+
+
+if __name__ == "__main__":
+    main()

@@ -6,11 +6,13 @@ from pathlib import Path
 
 import click
 
+from headstock.cli.out_file import out_option, write_out
+
 
 @click.command("notice")
 @click.argument("reference", metavar="NAME[:VERSION]|DIGEST")
-@click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="Write it there instead.")
-def command(reference: str, output: Path | None) -> None:
+@out_option
+def command(reference: str, out: Path | None) -> None:
     """Print the notices that go with a version: licences of its whole lineage, their texts, statements and duties.
 
     Equal bytes for equal facts. Texts are those that came with the artefacts; what did not come is listed.
@@ -26,8 +28,8 @@ def command(reference: str, output: Path | None) -> None:
         subject = find(catalogue, facts, reference)
         policy = Policy.load(catalogue.settings)
         document = notice(facts, facts.label(subject), subject, policy, catalogue.store.read_bytes)
-    if output is None:
+    if out is None:
         click.echo(document, nl=False)
     else:
-        output.write_bytes(document.encode())
-        click.echo(f"wrote {output}")
+        write_out(out, document, "notices")
+        click.echo(f"wrote {out}", err=True)

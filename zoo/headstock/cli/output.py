@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+
+if TYPE_CHECKING:
+    from headstock.records import Version
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -51,6 +54,17 @@ def emit(
         click.echo(empty, err=True)
     else:
         click.echo(table(headers, [row(r) for r in records]))
+
+
+def emit_version(format_: str, version: Version, record: Mapping[str, Any], page: Callable[[], Sequence[str]]) -> None:
+    """Print a version that a command has made: `page` for people, name and number with `record` for programs."""
+    if format_ == "json":
+        named = {"name": version.name, "number": version.number, **record}
+        click.echo(json.dumps(named, indent=2, ensure_ascii=False))
+    elif format_ == "quiet":
+        click.echo(str(version))
+    else:
+        click.echo("\n".join(page()))
 
 
 def human_size(size: int) -> str:

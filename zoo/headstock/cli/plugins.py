@@ -81,7 +81,7 @@ def check(context: click.Context, packages: tuple[str, ...], load_only: bool, fo
     "--directory", type=click.Path(path_type=Path), metavar="DIR", help="Folder to write to.  [default: headstock-NAME]"
 )
 def new(name: str, kind: str | None, modality: str, directory: Path | None) -> None:
-    """Write a complete plugin project that passes its own tests, offline.
+    """Write a complete plugin project NAME that passes its own tests, offline.
 
     \b
     headstock plugins new acme --family

@@ -15,15 +15,28 @@ from headstock.names import Reference
 
 if TYPE_CHECKING:
     from headstock.predictor import Prediction, Predictor
+    from headstock_client import ClientError
 
 
 @click.command("predict")
 @click.argument("reference", metavar="NAME[:VERSION]")
 @click.argument("samples", metavar="INPUT...", nargs=-1)
 @click.option("--server", metavar="HOST:PORT", help="Ask this server instead of loading the model here.")
-@click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
+@click.option(
+    "--device",
+    type=click.Choice(["cpu", "cuda"]),
+    default="cpu",
+    show_default=True,
+    help="Where the model runs, without --server.",
+)
 @click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True, help="Threads of one pass.")
-@click.option("--timeout", type=float, default=60.0, show_default=True, help="Seconds to wait for a server.")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    default=60.0,
+    show_default=True,
+    help="Seconds to wait for a server.",
+)
 @format_option
 def command(
     reference: str,
@@ -95,7 +108,15 @@ def _there(server: str, reference: Reference, asked: Sequence[str], timeout: flo
                 version = f"{result.model_name}:{result.model_version}"
                 yield from _records(names, inputs, version, records.records_of(result.outputs, labels))
     except ClientError as error:
-        raise HeadstockError(f"{server} answered {error}") from error
+        raise HeadstockError(f"{server}: {error}", fix=_remedy(error)) from error
+
+
+def _remedy(error: ClientError) -> str:
+    from headstock_client import Unavailable
+
+    if isinstance(error, Unavailable):
+        return "headstock serve, and --server with the address that it prints"
+    return "headstock predict without --server tells whether the model or the server is at fault"
 
 
 def _records(

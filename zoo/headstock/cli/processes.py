@@ -9,7 +9,27 @@ from typing import TYPE_CHECKING
 from headstock.errors import HeadstockError
 
 if TYPE_CHECKING:
-    from headstock.finetune import Recipe
+    from headstock.catalogue import Catalogue
+    from headstock.finetune import Recipe, Table
+    from headstock.plugin_host import PluginHost
+
+
+def others_lead(
+    catalogue: Catalogue, host: PluginHost, recipe: Recipe, table: Table, name: str, replay: Table | None = None
+) -> bool:
+    """Whether nothing is left to do here: processes were started for the recipe, or this one has assisted another.
+
+    Raises `HeadstockError` as `launch_processes` does.
+    """
+    from headstock.finetune import assist
+    from headstock.finetune.launch import leads
+
+    if launch_processes(recipe):
+        return True
+    if leads():
+        return False
+    assist(catalogue, host, recipe, table, name, replay)
+    return True
 
 
 def launch_processes(recipe: Recipe) -> bool:
@@ -22,9 +42,12 @@ def launch_processes(recipe: Recipe) -> bool:
     if recipe.compute is None or recipe.compute.processes == 1 or launched() > 1:
         return False
     launcher = ["torch.distributed.run", "--standalone", "--nproc-per-node", str(recipe.compute.processes)]
-    again = [sys.executable, "-c", "from headstock.cli.main import main; main()", *sys.argv[1:]]
+    again = [sys.executable, "-m", "headstock", *sys.argv[1:]]
     command = [sys.executable, "-m", *launcher, "--no-python", *again]
     status = subprocess.run(command, check=False).returncode
     if status:
-        raise HeadstockError(f"{recipe.compute.processes} processes were started and at least one failed ({status})")
+        raise HeadstockError(
+            f"{recipe.compute.processes} processes were started and at least one failed ({status})",
+            fix="what it printed above, or --processes 1",
+        )
     return True

@@ -14,7 +14,7 @@ from headstock.records import PRODUCTION
 @click.option("--reason", default="", help="Why; kept in the alias's history.")
 @click.option("--force", is_flag=True, help="Promote in spite of negative transfer; needs --reason.")
 def command(reference: str, alias: str, reason: str, force: bool) -> None:
-    """Move an alias (default: production) to a version.
+    """Move ALIAS (default: production) to a version.
 
     NAME alone means its newest version. Servers that run follow without a restart. A version whose licences deny the
     use that policy.toml describes is refused; so is one with negative transfer in its report, unless with --force.

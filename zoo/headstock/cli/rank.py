@@ -82,7 +82,7 @@ def command(
         if format_ == "table" and done == total:
             click.echo(f"{name}: ran on {total} rows", err=True)
 
-    with Catalogue.open() as catalogue:
+    with Catalogue.open(create=False) as catalogue:
         ranking = rank(
             catalogue, open_host(), found, head,
             backbones=backbone, purpose=may, options=options, most=rows, progress=progress,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from headstock.cli.out_file import out_option, write_out
 from headstock.cli.output import emit, format_option
 from headstock.cli.recipe_options import plan, recipe_options
 from headstock.errors import InvalidInput
@@ -30,7 +31,7 @@ def command() -> None:
     required=True,
     help="Table or folder that it is for; nothing is trained.",
 )
-@click.option("--out", type=click.Path(path_type=Path), help="File to write.  [default: standard output]")
+@out_option
 @recipe_options
 def init(data: Path, out: Path | None, **asked: Any) -> None:
     """Write the recipe that `headstock fine-tune` with the same options would run."""
@@ -39,17 +40,14 @@ def init(data: Path, out: Path | None, **asked: Any) -> None:
     from headstock.plugin_host import open_host
 
     table = read_table(data)
-    with Catalogue.open() as catalogue:
+    with Catalogue.open(create=False) as catalogue:
         text = plan(catalogue, open_host(), table, asked).to_toml()
     if out is None:
         click.echo(text, nl=False)
         return
     if out.exists():
-        raise InvalidInput(f"{out.name!r} exists already", fix="another --out, or remove it")
-    try:
-        out.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise InvalidInput(f"cannot write the recipe to {out.name!r}: {error.strerror}") from error
+        raise InvalidInput(f"{str(out)!r} exists already", fix="another --out, or remove it")
+    write_out(out, text, "recipe")
 
 
 @command.command("validate")
@@ -70,7 +68,7 @@ def validate(source: str, data: Path | None) -> None:
     from headstock.plugin_host import open_host
 
     table = None if data is None else read_table(data)
-    with Catalogue.open() as catalogue:
+    with Catalogue.open(create=False) as catalogue:
         recipe = read_recipe(catalogue, source)
         if recipe.objective is None:
             check_recipe(catalogue, open_host(), recipe, table)
@@ -85,7 +83,10 @@ def validate(source: str, data: Path | None) -> None:
 @click.argument("second", metavar="B")
 @format_option
 def diff(first: str, second: str, format_: str) -> None:
-    """List the settings in which two recipes differ; each is a FILE or the NAME[:V] of a model. Exits with 0."""
+    """List the settings in which the recipes A and B differ; each is a FILE or the NAME[:V] of a model.
+
+    Exits with 0 however many there are.
+    """
     from headstock.catalogue import Catalogue
     from headstock.finetune.kept_recipe import read_recipe
 

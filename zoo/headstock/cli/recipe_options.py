@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 from click.core import ParameterSource
 
 from headstock.cli.column_options import column_options, told_columns
+from headstock.cli.option_values import pair, positive
 from headstock.errors import InvalidInput
 from headstock.names import Reference
 
@@ -31,101 +31,110 @@ DECIDED = (
 """Parameters that a recipe decides; together with one they would contradict it."""
 
 
+_STRATEGIES = "What learns: feature-extraction, last-N, full, gradual, lp-ft, l2-sp, wise-ft, lora, scratch."
+
+_GROWN = (
+    click.option("--backbone", metavar="NAME[:V]", help="Backbone that the head is grown on."),
+    click.option("--head", metavar="TYPE", help="Head type; see 'headstock heads'."),
+)
+
+_LEARNING = (
+    click.option("--validation", type=float, default=0.2, show_default=True, help="Share of rows that validate."),
+    click.option(
+        "--epochs", type=click.IntRange(1, 100_000), default=60, show_default=True, help="Most epochs to train."
+    ),
+    click.option(
+        "--backbone-epochs",
+        type=click.IntRange(1, 100_000),
+        default=5,
+        show_default=True,
+        help="Most epochs of a phase in which the backbone learns.",
+    ),
+    click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True, help="Rows per step."),
+    click.option("--lr", type=float, default=3e-3, show_default=True, help="Learning rate of the head."),
+    click.option(
+        "--backbone-lr",
+        type=float,
+        help="Learning rate of the backbone's last live layers.  [default: 1e-4; 2e-3 for lora]",
+    ),
+    click.option(
+        "--schedule",
+        type=click.Choice(["cosine", "constant", "slanted"]),
+        default="cosine",
+        show_default=True,
+        help="How the learning rate moves.",
+    ),
+    click.option("--weight-decay", type=float, default=1e-2, show_default=True, help="AdamW's weight decay."),
+    click.option(
+        "--patience",
+        type=click.IntRange(0),
+        default=15,
+        show_default=True,
+        help="Epochs without gain before stopping; 0 never stops early.",
+    ),
+    click.option("--min-delta", type=float, default=0.0, show_default=True, help="Smallest gain that counts."),
+    click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of split, weights and order."),
+    click.option("--tap", metavar="TAP", help="Output of the backbone to stand on.  [default: the head type's]"),
+    click.option("--head-option", metavar="KEY=VALUE", multiple=True, help="Option of the head type; repeatable."),
+)
+
+_COMPUTE = (
+    click.option(
+        "--feature-cache/--no-feature-cache",
+        default=True,
+        show_default=True,
+        help="Run the backbone once per sample, or once per sample and epoch.",
+    ),
+    click.option(
+        "--device",
+        type=click.Choice(["cpu", "cuda"]),
+        default="cpu",
+        show_default=True,
+        help="Where the backbone is trained.",
+    ),
+    click.option(
+        "--precision",
+        type=click.Choice(["fp32", "bf16"]),
+        default="fp32",
+        show_default=True,
+        help="Of the products in training; weights stay FP32.",
+    ),
+    click.option(
+        "--compile",
+        "compiler",
+        is_flag=False,
+        flag_value="inductor",
+        default="",
+        metavar="[BACKEND]",
+        help="Train a backbone compiled by torch.compile.",
+    ),
+    click.option(
+        "--processes",
+        type=click.IntRange(1),
+        default=1,
+        show_default=True,
+        help="Train the backbone in so many processes, one for each GPU or CPU core.",
+    ),
+)
+
+
 def recipe_options(command: F) -> F:
     """`--backbone`, `--head`, the columns and everything else that decides a fine-tune."""
-    first = [
-        click.option("--backbone", metavar="NAME[:V]", help="Backbone that the head is grown on."),
-        click.option("--head", metavar="TYPE", help="Head type; see 'headstock heads'."),
-    ]
-    others = [
-        click.option("--validation", type=float, default=0.2, show_default=True, help="Share of rows that validate."),
-        click.option(
-            "--epochs", type=click.IntRange(1, 100_000), default=60, show_default=True, help="Most epochs to train."
-        ),
-        click.option(
-            "--backbone-epochs",
-            type=click.IntRange(1, 100_000),
-            default=5,
-            show_default=True,
-            help="Most epochs of a phase in which the backbone learns.",
-        ),
-        click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True, help="Rows per step."),
-        click.option("--lr", type=float, default=3e-3, show_default=True, help="Learning rate of the head."),
-        click.option(
-            "--backbone-lr",
-            type=float,
-            help="Learning rate of the backbone's last live layers.  [default: 1e-4; 2e-3 for lora]",
-        ),
-        click.option(
-            "--schedule",
-            type=click.Choice(["cosine", "constant", "slanted"]),
-            default="cosine",
-            show_default=True,
-            help="How the learning rate moves.",
-        ),
-        click.option("--weight-decay", type=float, default=1e-2, show_default=True, help="AdamW's weight decay."),
-        click.option(
-            "--patience",
-            type=click.IntRange(0),
-            default=15,
-            show_default=True,
-            help="Epochs without gain before stopping; 0 never stops early.",
-        ),
-        click.option("--min-delta", type=float, default=0.0, show_default=True, help="Smallest gain that counts."),
-        click.option(
-            "--seed", type=click.IntRange(0), default=0, show_default=True, help="Of split, weights and order."
-        ),
-        click.option("--tap", metavar="TAP", help="Output of the backbone to stand on.  [default: the head type's]"),
-        click.option("--head-option", metavar="KEY=VALUE", multiple=True, help="Option of the head type; repeatable."),
-        click.option(
-            "--strategy",
-            metavar="NAME",
-            default="feature-extraction",
-            show_default=True,
-            help="What learns: feature-extraction, last-N, full, gradual, lp-ft, l2-sp, wise-ft, lora, scratch.",
-        ),
-        click.option(
-            "--feature-cache/--no-feature-cache",
-            default=True,
-            show_default=True,
-            help="Run the backbone once per sample, or once per sample and epoch.",
-        ),
-        click.option(
-            "--device",
-            type=click.Choice(["cpu", "cuda"]),
-            default="cpu",
-            show_default=True,
-            help="Where the backbone is trained.",
-        ),
-        click.option(
-            "--precision",
-            type=click.Choice(["fp32", "bf16"]),
-            default="fp32",
-            show_default=True,
-            help="Of the products in training; weights stay FP32.",
-        ),
-        click.option(
-            "--compile",
-            "compiler",
-            is_flag=False,
-            flag_value="inductor",
-            default="",
-            metavar="[BACKEND]",
-            help="Train a backbone compiled by torch.compile.",
-        ),
-        click.option(
-            "--processes",
-            type=click.IntRange(1),
-            default=1,
-            show_default=True,
-            help="Train the backbone in so many processes, one for each GPU or CPU core.",
-        ),
-    ]
+    return _with(_GROWN, training_options("feature-extraction")(command))
+
+
+def training_options(strategy: str) -> Callable[[F], F]:
+    """What decides a fine-tune whose backbone and head are known: the columns and all of the training.
+
+    `strategy` is the one unless `--strategy` says another.
+    """
+    chosen = click.option("--strategy", metavar="NAME", default=strategy, show_default=True, help=_STRATEGIES)
+    return lambda command: column_options(_with((*_LEARNING, chosen, *_COMPUTE), command))
+
+
+def _with(options: Sequence[Callable[[F], F]], command: F) -> F:
     # Decorators apply from the last to the first, and help lists in that order.
-    for option in reversed(others):
-        command = option(command)
-    command = column_options(command)
-    for option in reversed(first):
+    for option in reversed(options):
         command = option(command)
     return command
 
@@ -154,17 +163,17 @@ def options_of(asked: Mapping[str, Any]) -> Options:
         epochs=asked["epochs"],
         backbone_epochs=asked["backbone_epochs"],
         batch_size=asked["batch_size"],
-        learning_rate=_positive("--lr", asked["lr"], most=HIGHEST_RATE),
+        learning_rate=positive("--lr", asked["lr"], instead=3e-3, most=HIGHEST_RATE),
         backbone_rate=None
         if asked["backbone_lr"] is None
-        else _positive("--backbone-lr", asked["backbone_lr"], most=HIGHEST_RATE),
+        else positive("--backbone-lr", asked["backbone_lr"], instead=1e-4, most=HIGHEST_RATE),
         schedule=asked["schedule"],
-        weight_decay=_positive("--weight-decay", asked["weight_decay"], zero=True),
+        weight_decay=positive("--weight-decay", asked["weight_decay"], instead=1e-2, zero=True),
         patience=asked["patience"],
-        min_delta=_positive("--min-delta", asked["min_delta"], zero=True),
+        min_delta=positive("--min-delta", asked["min_delta"], instead=0, zero=True),
         seed=asked["seed"],
         tap=asked["tap"],
-        head_options=dict(_pair(text) for text in asked["head_option"]),
+        head_options=dict(pair("--head-option", text) for text in asked["head_option"]),
         strategy=asked["strategy"],
         cache=asked["feature_cache"],
         compute=_compute(asked),
@@ -188,19 +197,3 @@ def said_of(context: click.Context) -> set[str]:
     renamed |= dict.fromkeys(("device", "precision", "compiler", "processes"), "compute")
     split = {"split_column", "group_column", "time_column"}
     return {"columns" if p.endswith("_column") and p not in split else renamed.get(p, p) for p in given}
-
-
-def _positive(option: str, value: float, *, zero: bool = False, most: float = sys.float_info.max) -> float:
-    if not (value > 0 or (zero and value == 0)) or value > most:
-        lower = f"a {'number of at least' if zero else 'number above'} 0"
-        raise InvalidInput(
-            f"{option} {value:g} is not usable; expected {lower}" + (f" and at most {most:g}" if most < 1e9 else "")
-        )
-    return value
-
-
-def _pair(text: str) -> tuple[str, str]:
-    key, equals, value = text.partition("=")
-    if not equals:
-        raise InvalidInput(f"--head-option {text!r} has no value", fix=f"--head-option {text}=VALUE")
-    return key.strip(), value.strip()

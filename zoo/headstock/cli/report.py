@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from headstock.cli.out_file import out_option, write_out
 from headstock.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     type=click.Choice(["markdown", "html", "json"]),
     help="Default: html with --open or an --out that ends in .html, else markdown.",
 )
-@click.option("--out", metavar="FILE", type=click.Path(path_type=Path, dir_okay=False), help="Write it to a file.")
+@out_option
 @click.option("--open", "open_", is_flag=True, help="Show the page in the browser; writes NAME-V.html without --out.")
 @click.option(
     "--price",
@@ -72,10 +73,7 @@ def command(
     if target is None:
         click.echo(text, nl=False)
         return
-    try:
-        target.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise InvalidInput(f"cannot write the report to {target.name!r}: {error.strerror}") from error
+    write_out(target, text, "report")
     click.echo(f"wrote {target}", err=True)
     if open_:
         click.launch(str(target.resolve()))

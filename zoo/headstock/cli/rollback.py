@@ -13,7 +13,7 @@ from headstock.records import PRODUCTION
 @click.argument("alias", default=PRODUCTION)
 @click.option("--reason", default="", help="Why; kept in the alias's history.")
 def command(name: str, alias: str, reason: str) -> None:
-    """Move an alias (default: production) back to the version it had before.
+    """Move ALIAS (default: production) of the entry NAME back to the version it had before.
 
     Again goes back one step more. Servers that run follow without a restart.
     """

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import click
 
 from headstock.cli.continued_lines import change_of
-from headstock.cli.output import format_option
+from headstock.cli.output import emit_version, format_option
 from headstock.errors import InvalidInput
 from headstock.names import Reference
 
@@ -57,7 +56,7 @@ def command(
     from headstock.plugin_host import open_host
 
     table = read_table(given[0])
-    with Catalogue.open() as catalogue:
+    with Catalogue.open(create=False) as catalogue:
         host, version = open_host(), catalogue.version(Reference.parse(name))
         if add is not None:
             done = update.add_rows(catalogue, host, version, table, data_licence)
@@ -72,16 +71,10 @@ def command(
 def _print(done: Updated, format_: str) -> None:
     for note in done.notes:
         click.echo(note, err=True)
-    if format_ == "json":
-        record = {"name": done.version.name, "number": done.version.number, **done.report}
-        click.echo(json.dumps(record, indent=2, ensure_ascii=False))
-    elif format_ == "quiet":
-        click.echo(str(done.version))
-    else:
-        click.echo("\n".join(_lines(done.version.name, str(done.version), done.report)))
+    emit_version(format_, done.version, done.report, lambda: _lines(str(done.version), done.report))
 
 
-def _lines(name: str, version: str, report: dict[str, Any]) -> list[str]:
+def _lines(version: str, report: dict[str, Any]) -> list[str]:
     change, data, lost = report["update"], report["data"], report["forgetting"]
     lines = [version, f"  {change['act']:<10} {change['rows']} rows of {data['name']}, from {change['parent']}"]
     lines += [f"  {m['name']:<10} {m['value']:.3f} [{m['low']:.3f}, {m['high']:.3f}]" for m in report["metrics"]]

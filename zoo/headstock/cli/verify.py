@@ -36,7 +36,7 @@ def command(
         return
     if reference is not None or folder is not None:
         raise click.UsageError("a name or --folder needs --key PUBLIC_KEY; without them the whole catalogue is checked")
-    with Catalogue.open() as catalogue:
+    with Catalogue.open(create=False) as catalogue:
         report = catalogue.verify(repair=repair)
     if format_ == "json":
         click.echo(json.dumps([{"clean": report.clean, **asdict(report)}], indent=2, ensure_ascii=False))

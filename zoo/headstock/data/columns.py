@@ -55,7 +55,10 @@ def choose_columns(
     roles = [role for role in roles if role != ROW]
     for role, column in told.items():
         if role not in roles:
-            raise InvalidInput(f"this head type has no use for a {role} column; it needs {', '.join(roles)}")
+            raise InvalidInput(
+                f"this head type reads no {role} column; it needs {', '.join(roles)}",
+                fix=f"leave {option_of(role)} out",
+            )
         table.column(column, option_of(role))
         chosen[role] = column
     for role in roles:

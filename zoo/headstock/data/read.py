@@ -34,14 +34,21 @@ def read_table(path: Path, *, tolerant: bool = False) -> Table:
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise InvalidInput(f"cannot read the data file {path.name!r}: {error.strerror}") from error
+        raise InvalidInput(
+            f"cannot read the data file {path.name!r}: {error.strerror}", fix="the path of a file or folder that exists"
+        ) from error
     if not data.strip():
-        raise InvalidInput(f"the data file {path.name!r} is empty; expected a header and rows")
+        raise InvalidInput(
+            f"the data file {path.name!r} is empty; expected a header and rows",
+            fix="write the rows to it, or name another",
+        )
     rows = _rows(path.name, suffix, data)
     if rows.faults and not tolerant:
         raise _malformed(path.name, rows.faults)
     if not rows.places:
-        raise InvalidInput(f"the data file {path.name!r} has a header but no rows")
+        raise InvalidInput(
+            f"the data file {path.name!r} has a header but no rows", fix="write the rows to it, or name another"
+        )
     unit: Unit = "row" if suffix == ".parquet" else "line"
     digest, folder = digest_bytes(data), Folder(path.parent)
     return Table(path.name, digest, rows.columns, rows.places, unit, folder, faults=rows.faults)

@@ -176,11 +176,17 @@ def choose_split(
     """The split that `options` ask for; raises `InvalidInput` if they ask for two."""
     asked = split_columns(options)
     if len(asked) > 1:
-        raise InvalidInput(f"{' and '.join(asked)} each decide which rows validate; expected one of them")
+        raise InvalidInput(
+            f"{' and '.join(asked)} each decide which rows validate; expected one of them",
+            fix=f"leave {list(asked)[-1]} out",
+        )
     for option, column in asked.items():
         table.column(column, option)
     if not 0 < options.validation < 1:
-        raise InvalidInput(f"--validation {options.validation} is not a share; expected a number between 0 and 1")
+        raise InvalidInput(
+            f"--validation {options.validation} is not a share; expected a number between 0 and 1",
+            fix="--validation 0.2",
+        )
     if options.group_column is not None:
         return GroupSplit(kind="group", column=options.group_column, fraction=options.validation, seed=options.seed)
     if options.time_column is not None:

@@ -211,9 +211,14 @@ class Recipe(_Section):
         try:
             value = tomllib.loads(path.read_text(encoding="utf-8"))
         except OSError as error:
-            raise InvalidInput(f"cannot read the recipe {path.name!r}: {error.strerror}") from error
+            raise InvalidInput(
+                f"cannot read the recipe {path.name!r}: {error.strerror}",
+                fix="the path of a recipe that exists, or the NAME[:V] of a model",
+            ) from error
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise InvalidInput(f"{path.name!r} is not TOML: {error}") from error
+            raise InvalidInput(
+                f"{path.name!r} is not TOML: {error}", fix="headstock recipe init writes one that is"
+            ) from error
         return cls.from_json(value, path.name)
 
 
@@ -255,4 +260,4 @@ def _explain(error: ValidationError, source: str) -> InvalidInput:
             lines.append(f"key {key!r} is missing; a recipe spells every setting")
         else:
             lines.append(f"{key}: {problem['msg']}, got {problem['input']!r}")
-    return InvalidInput(f"{source}: " + "; ".join(lines), fix=fix)
+    return InvalidInput(f"{source}: " + "; ".join(lines), fix=fix or "headstock recipe init writes one with every key")

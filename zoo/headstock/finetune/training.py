@@ -11,7 +11,7 @@ import torch
 
 from headstock.adapter.adapted import AdaptedGraph
 from headstock.backbone.restore import Restored, restore
-from headstock.digest import short
+from headstock.digest import Digest, short
 from headstock.errors import InvalidInput
 from headstock.finetune import checkpoint, loop, new_adapter
 from headstock.finetune.body import Body, RowSource
@@ -120,20 +120,29 @@ def train_head(
                 validation = body.values(split.validation, recipe.optimizer.batch_size)
         return Trained(head, state, features, train, validation, *parents, None, None, resumed, seconds)
     if restored is not None and team.leads:
-        graph: Graph | None = None
-        if recipe.strategy.lora_rank:
-            # An adapter that went on is never zero; one that did not move is stored as the one that it was.
-            if new_adapter.is_changed(restored):
-                adapter = new_adapter.take(catalogue, prepared.backbone, restored)
-                graph = AdaptedGraph(servable_adapter(catalogue, adapter))
-        elif is_changed(restored):
-            made = admit(catalogue, prepared.backbone, restored, before, watcher.say)
-        if made or graph:
+        made, moved = _keep_changes(catalogue, prepared, restored, before, watcher.say)
+        adapter = moved or adapter
+        if made or moved:
+            graph = None if moved is None else AdaptedGraph(servable_adapter(catalogue, moved))
             changed = _changed_extractor(catalogue, prepared, threads, made, graph)
             features = changed.features(dataset.inputs, _unseen)
             train, validation = pick(features.values, split.train), pick(features.values, split.validation)
         seconds["admission"] = time.perf_counter() - began - extracted - trained
     return Trained(head, state, features, train, validation, *parents, made, adapter, resumed, seconds)
+
+
+def _keep_changes(
+    catalogue: Catalogue,
+    prepared: Prepared,
+    restored: Restored,
+    before: Mapping[str, Digest],
+    say: Callable[[str], None],
+) -> tuple[NewBackbone | None, Artefact | None]:
+    """The backbone or the adapter that the run made, stored; neither where nothing moved."""
+    if not prepared.recipe.strategy.lora_rank:
+        return (admit(catalogue, prepared.backbone, restored, before, say) if is_changed(restored) else None), None
+    # An adapter that went on is never zero; one that did not move is stored as the one that it was.
+    return None, new_adapter.take(catalogue, prepared.backbone, restored) if new_adapter.is_changed(restored) else None
 
 
 def _changed_extractor(

@@ -20,7 +20,7 @@ def typed_options(what: str, option: str, defaults: Mapping[str, Any], typed: Ma
             close = get_close_matches(name, defaults, n=1)
             raise InvalidInput(
                 f"{what} has no option {name!r}; it has {', '.join(defaults) or 'none at all'}",
-                fix=f"{option} {close[0]}={typed[name]}" if close else None,
+                fix=f"{option} {close[0]}={typed[name]}" if close else f"leave {option} {name}={typed[name]} out",
             )
     return {name: _value(option, name, default, typed.get(name)) for name, default in defaults.items()}
 

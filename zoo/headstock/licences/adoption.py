@@ -33,7 +33,14 @@ def add(catalogue: Catalogue, path: Path, reason: str) -> LicenceDoc:
     try:
         data = path.read_bytes()
     except FileNotFoundError as error:
-        raise NotFound(f"there is no file {path.name!r}") from error
+        raise NotFound(
+            f"there is no file {path.name!r}", fix="the path of a TOML file; docs/licences.md has an example"
+        ) from error
+    except OSError as error:
+        raise InvalidInput(
+            f"cannot read the licence record {path.name!r}: {error.strerror}",
+            fix="the path of a TOML file; docs/licences.md has an example",
+        ) from error
     return _keep(catalogue, data, path.name, reason.strip())
 
 

@@ -41,7 +41,10 @@ def kept(settings: Settings, proof_id: str) -> Mapping[str, Any]:
     """
     digits = proof_id.removeprefix("sha256:")
     if len(digits) < _SHORTEST or not set(digits) <= set("0123456789abcdef"):
-        raise InvalidInput(f"{proof_id!r} is no proof id; expected sha256: and at least {_SHORTEST} hex digits")
+        raise InvalidInput(
+            f"{proof_id!r} is no proof id; expected sha256: and at least {_SHORTEST} hex digits",
+            fix="headstock licence why NAME prints one",
+        )
     paths = sorted((settings.home / FOLDER).glob(f"{digits}*.json"))
     if not paths:
         raise NotFound(

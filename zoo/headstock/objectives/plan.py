@@ -61,7 +61,10 @@ def plan_objective(catalogue: Catalogue, host: PluginHost, table: Table, backbon
     """
     version = catalogue.version(backbone)
     if version.kind != "backbone":
-        raise InvalidInput(f"{version} is a {version.kind}; only a backbone goes on learning without labels")
+        raise InvalidInput(
+            f"{version} is a {version.kind}; only a backbone goes on learning without labels",
+            fix="headstock list --kind backbone",
+        )
     standing = Standing(version.name, load_backbone(catalogue, version.subject))
     objective = chosen_objective(host, asked.objective, standing)
     tap = objective_tap(objective, standing.backbone.identity)

@@ -63,7 +63,10 @@ def spelled(
     With `cache` the frozen backbone sees each row once, which needs an objective that makes no views of it.
     """
     if not 0 < asked.validation < 1:
-        raise InvalidInput(f"--validation {asked.validation} is not a share; expected a number between 0 and 1")
+        raise InvalidInput(
+            f"--validation {asked.validation} is not a share; expected a number between 0 and 1",
+            fix="--validation 0.1",
+        )
     return Recipe(
         format=FORMAT,
         seed=asked.seed,

@@ -96,12 +96,16 @@ class Claims:
         return NameConflict(claim, name, tuple(sorted(m.distribution for m, _ in self.owners(claim, name))))
 
 
+_LISTING = {"family": "headstock families", "head": "headstock heads", "command": "headstock --help"}
+"""What lists the names of a kind; the rest stand with their plugins."""
+
+
 def unknown(what: str, name: str, known: Sequence[str]) -> NotFound:
     """The error for a name that nobody has, with the nearest one."""
     close = get_close_matches(name, known, n=1)
     return NotFound(
         f"there is no {what} {name!r}; there are {sorted(known)}",
-        fix=f"did you mean {close[0]!r}?" if close else None,
+        fix=f"did you mean {close[0]!r}?" if close else _LISTING.get(what, "headstock plugins"),
     )
 
 

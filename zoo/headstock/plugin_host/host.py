@@ -19,7 +19,7 @@ from headstock.plugin_host.discovery import discover
 from headstock.plugin_host.loading import LoadedPlugin
 from headstock.plugin_host.manifest import Family, Manifest, ObjectiveEntry, Preset
 from headstock.plugin_host.offers import offered
-from headstock.plugin_host.pins import Claim, read_pins, write_pin
+from headstock.plugin_host.pins import Claim, pin_command, read_pins, write_pin
 from headstock.plugin_host.states import PluginState, State
 from headstock.settings import Settings
 
@@ -218,7 +218,10 @@ class PluginHost:
             owners = self._claims.declared_by(claim, name)
         if distribution not in owners:
             offered_by = f"it is declared by {owners}" if owners else "no plugin declares it"
-            raise NotFound(f"{claim} {name!r} is not declared by distribution {distribution!r}; {offered_by}")
+            raise NotFound(
+                f"{claim} {name!r} is not declared by distribution {distribution!r}; {offered_by}",
+                fix=pin_command(claim, name, owners[0]) if owners else "headstock plugins",
+            )
         write_pin(self._settings.home, claim, name, distribution)
         _host.cache_clear()
 

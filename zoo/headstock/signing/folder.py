@@ -22,7 +22,7 @@ def sign_folder(folder: Path, key: Path) -> Path:
 
     Raises `InvalidInput` for what is no such key, `NotFound` for no file, `Unsupported` without the library.
     """
-    _check_key(key, private=True)
+    check_key(key, private=True)
     try:
         from model_signing import signing
     except ImportError as error:
@@ -43,7 +43,7 @@ def verify_folder(folder: Path, key: Path) -> None:
         raise NotFound(
             f"the folder {folder.name!r} holds no {SIGNATURE}", fix="headstock sign NAME --key KEY --out DIR"
         )
-    _check_key(key, private=False)
+    check_key(key, private=False)
     try:
         from model_signing import verifying
     except ImportError as error:
@@ -68,8 +68,8 @@ def _reason(error: Exception, folder: Path) -> str:
     return text.replace(f"{folder}/", "").replace(str(folder), folder.name)[:500]
 
 
-def _check_key(path: Path, *, private: bool) -> None:
-    """Say what is wrong with a key before the library does it in its own words."""
+def check_key(path: Path, *, private: bool) -> None:
+    """Say what is wrong with a key before the library does it in its own words: `NotFound` or `InvalidInput`."""
     what = "private" if private else "public"
     try:
         data = path.read_bytes()

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from headstock.digest import Digest, digest_file, digest_json
 from headstock.errors import AlreadyExists, Corrupt, HeadstockError, NotFound
 from headstock.signing import contents
-from headstock.signing.folder import SIGNATURE, sign_folder, verify_folder
+from headstock.signing.folder import SIGNATURE, check_key, sign_folder, verify_folder
 
 if TYPE_CHECKING:
     from headstock.catalogue import Catalogue
@@ -28,16 +28,22 @@ def sign_version(catalogue: Catalogue, version: Version, key: Path, out: Path) -
     """Export a version to a new folder, sign it, and keep documents and signature; the paths that were signed.
 
     Every blob is hashed on its way out, so a corrupt store is never signed. Raises `AlreadyExists` for a folder that is
-    not empty.
+    not empty, and as `sign_folder` does; then nothing is left of the export.
     """
+    check_key(key, private=True)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise AlreadyExists(f"{out.name!r} exists and is not an empty folder", fix="--out NEW_FOLDER")
     texts = contents.documents(catalogue, version)
-    for path, blob in contents.blobs(catalogue, version).items():
-        _export(catalogue, blob, out / path)
-    for path, data in texts.items():
-        (out / path).write_bytes(data)
-    signature = sign_folder(out, key)
+    try:
+        for path, blob in contents.blobs(catalogue, version).items():
+            _export(catalogue, blob, out / path)
+        for path, data in texts.items():
+            (out / path).write_bytes(data)
+        signature = sign_folder(out, key)
+    except BaseException:
+        # Half an export would stand in the way of the next one.
+        shutil.rmtree(out, ignore_errors=True)
+        raise
     _keep(catalogue, version, [*(out / path for path in texts), signature])
     catalogue.record(SIGN, version.subject, {"version": str(version), "signature": digest_file(signature)})
     return sorted(str(p.relative_to(out)) for p in out.rglob("*") if p.is_file() and p != signature)

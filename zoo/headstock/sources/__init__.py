@@ -33,7 +33,7 @@ def fetch(source: str, workdir: Path) -> Fetched:
         return fetch_package(source, rest, workdir)
     raise InvalidInput(
         f"source {source!r} is not understood; expected hf:ORG/NAME[@REVISION], path:DIR or package:MODULE",
-        fix=_likely(source),
+        fix=_likely(source) or "hf:ORG/NAME, for example hf:sentence-transformers/all-MiniLM-L6-v2",
     )
 
 

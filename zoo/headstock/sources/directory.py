@@ -18,7 +18,10 @@ def fetch_directory(source: str, rest: str, workdir: Path) -> Fetched:
     folder = Path(rest).expanduser()
     if not folder.is_dir():
         what = "is a file" if folder.exists() else "does not exist"
-        raise NotFound(f"folder {rest!r} {what}; expected a folder with config.json and *.safetensors")
+        raise NotFound(
+            f"folder {rest!r} {what}; expected a folder with config.json and *.safetensors",
+            fix="path:DIR, for example path:./my-checkpoint",
+        )
     # The base name alone: where it lay on this machine is nobody's business and means nothing elsewhere.
     label = f"path:{folder.resolve().name or 'root'}"
     check_complete(names_under(folder), label)

@@ -92,7 +92,10 @@ def check_complete(names: Iterable[str], label: str) -> None:
     """Raise `InvalidInput` unless the names hold a `config.json` and safetensors weights."""
     present = set(names)
     if "config.json" not in present:
-        raise InvalidInput(f"{label} has no config.json, so no family can recognise it; expected a checkpoint folder")
+        raise InvalidInput(
+            f"{label} has no config.json, so no family can recognise it; expected a checkpoint folder",
+            fix="the folder that save_pretrained() wrote",
+        )
     if not any(name.endswith(".safetensors") and is_allowed(name) for name in present):
         pickled = sorted(name for name in present if name.endswith(_PICKLED))
         raise InvalidInput(

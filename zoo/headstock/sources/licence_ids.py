@@ -52,7 +52,11 @@ def normalise(text: str) -> str:
         return NOASSERTION
     from license_expression import get_spdx_licensing
 
-    checked = get_spdx_licensing().validate(" ".join(text.split()), strict=True)
+    try:
+        checked = get_spdx_licensing().validate(" ".join(text.split()), strict=True)
+    except AttributeError:
+        # The library stumbles over its own error for an expression that ends in the middle: "MIT AND".
+        return NOASSERTION
     expression = checked.normalized_expression
     if checked.errors or not expression or "LicenseRef-scancode" in expression:
         return NOASSERTION

@@ -70,12 +70,15 @@ def _package_folder(source: str, module: str) -> Path:
 def _checkpoint_folder(source: str, package: Path, name: str) -> Path:
     if name:
         if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts or not (package / name).is_dir():
-            raise NotFound(f"package of {source!r} has no folder {name!r}")
+            raise NotFound(f"package of {source!r} has no folder {name!r}", fix=f"package:{package.name}")
         return package / name
     folders = [package, *(p for depth in range(1, _DEPTH) for p in sorted(package.glob("/".join("*" * depth))))]
     found = [f for f in folders if (f / "config.json").is_file() and any(f.glob("*.safetensors"))]
     if not found:
-        raise InvalidInput(f"package of {source!r} holds no folder with config.json and *.safetensors")
+        raise InvalidInput(
+            f"package of {source!r} holds no folder with config.json and *.safetensors",
+            fix="package:MODULE of a package that ships a checkpoint",
+        )
     if len(found) > 1:
         names = [str(f.relative_to(package)) for f in found]
         raise InvalidInput(f"package of {source!r} holds several checkpoints: {names}", fix=f"{source}/{names[-1]}")

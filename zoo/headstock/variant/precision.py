@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 
 from headstock.errors import InvalidInput, Unsupported
 from headstock.records import Relation
@@ -72,5 +73,9 @@ def precision_named(name: str) -> Precision:
             fix="--precision int8-per-token: as fast, with a scale for each vector by itself",
         )
     if name not in PRECISIONS:
-        raise InvalidInput(f"there is no precision {name!r}; expected one of {', '.join(PRECISIONS)}")
+        close = get_close_matches(name, PRECISIONS, n=1)
+        raise InvalidInput(
+            f"there is no precision {name!r}; expected one of {', '.join(PRECISIONS)}",
+            fix=f"--precision {close[0] if close else next(iter(PRECISIONS))}",
+        )
     return PRECISIONS[name]
