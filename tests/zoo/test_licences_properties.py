@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from headstock.digest import Digest
 from headstock.errors import Corrupt
 from headstock.licences import library
-from headstock.licences.composition import judge, values_of
+from headstock.licences.alike import Alike, values_of
+from headstock.licences.composition import judge, judge_many
 from headstock.licences.context import Context
 from headstock.licences.expression import parse
 from headstock.licences.facts import MADE_HERE, Conclusion, Facts
@@ -78,6 +79,21 @@ class Drawn:
     def facts(self, more: Sequence[tuple[str, str, str]] = ()) -> Facts:
         made = Facts.build(self.artefacts, [*self.edges, *more], self.statements, self.decisions)
         return replace(made, files=self.texts)
+
+    def with_twins(self, count: int) -> Drawn:
+        """The lineage with `count` copies of everything but backbones and sources, which the copies share."""
+        shared = {name for name, identity in self.artefacts.items() if identity["kind"] in ("backbone", "source")}
+        artefacts, edges = dict(self.artefacts), list(self.edges)
+        statements, decisions = list(self.statements), list(self.decisions)
+        for number in range(count):
+            twin = {name: name if name in shared else f"{name}-{number}" for name in self.artefacts}
+            for name, identity in self.artefacts.items():
+                parts = {part: twin[identity[part]] for part in ("backbone", "head", "adapter") if identity.get(part)}
+                artefacts[twin[name]] = {**identity, **parts}
+            edges += [(twin[child], relation, twin[parent]) for child, relation, parent in self.edges]
+            statements += [replace(s, subject=Digest(twin[s.subject])) for s in self.statements]
+            decisions += [replace(d, subject=Digest(twin[d.subject])) for d in self.decisions]
+        return Drawn(artefacts, edges, statements, decisions, self.texts)
 
 
 def _statements(draw: st.DrawFn, name: str, kind: str) -> Iterator[Evidence]:
@@ -249,6 +265,82 @@ def test_the_proof_replays_to_the_same_verdict(lineage: Drawn, context: Context,
     assert values_of(lineage.facts(), [lineage.subject], context, policy) == {lineage.subject: verdict.value}
 
     assert replay(json.loads(json.dumps(verdict.proof))) == verdict.value
+
+
+@settings(max_examples=250, deadline=None)
+@given(lineages(), contexts, stances, st.integers(0, 3))
+def test_what_is_judged_once_for_all_alike_is_what_each_would_get(
+    lineage: Drawn, context: Context, positions: dict[str, str], twins: int
+) -> None:
+    """Of every artefact, and of copies that differ from it in their digests only."""
+    policy = Policy.from_mapping({"stances": positions})
+    copied = lineage.with_twins(twins)
+
+    each = {
+        subject: judge(copied.facts(), Digest(subject), context, policy).value for subject in sorted(copied.artefacts)
+    }
+
+    assert values_of(copied.facts(), [Digest(s) for s in each], context, policy) == each
+
+
+def test_a_thousand_heads_on_one_backbone_are_two_kinds_of_thing() -> None:
+    """Each with its own data set; one that was trained on data of a known licence is another case."""
+    artefacts: dict[str, dict[str, Any]] = {"b": {"kind": "backbone", "inputs": []}}
+    edges = []
+    for n in range(1000):
+        artefacts |= {f"d{n}": {"kind": "dataset"}, f"h{n}": {"kind": "head"}}
+        artefacts[f"m{n}"] = {"kind": "model", "backbone": "b", "head": f"h{n}", "adapter": None}
+        edges += [(f"h{n}", "head_on", "b"), (f"h{n}", "trained_on", f"d{n}")]
+    said = [
+        Evidence(Digest("b"), "licence", "MIT", "card", "hf:t/b@c/card"),
+        Evidence(Digest("d7"), "licence", "CC-BY-NC-4.0", "card", "d7"),
+    ]
+    facts = Facts.build(artefacts, edges, said)
+    alike = Alike(facts)
+    subjects = [Digest(f"m{n}") for n in range(1000)]
+    policy = Policy.from_mapping({"stances": {"training_data": "inherit-nc"}})
+    context = Context(purpose="commercial")
+
+    found = values_of(facts, subjects, context, policy)
+
+    assert len({alike.key(subject) for subject in subjects}) == 2
+    assert found == {
+        subject: verdict.value for subject, verdict in judge_many(facts, subjects, context, policy).items()
+    }
+    assert [subject for subject in subjects if found[subject] != found[Digest("m0")]] == ["m7"]
+
+
+def test_heads_of_one_shape_on_different_backbones_are_not_alike() -> None:
+    """Of another licence, or of another modality where the licence makes a difference of it."""
+    artefacts: dict[str, dict[str, Any]] = {}
+    said = []
+    for backbone, licence, field in (
+        ("free", "MIT", "input_ids"),
+        ("nc", "CC-BY-NC-4.0", "input_ids"),
+        ("text", "LicenseRef-headstock-llama-3.2", "input_ids"),
+        ("vision", "LicenseRef-headstock-llama-3.2", "pixel_values"),
+    ):
+        artefacts[backbone] = {"kind": "backbone", "inputs": [{"name": "input_ids"}, {"name": field}]}
+        said.append(Evidence(Digest(backbone), "licence", licence, "card", "hf:t/b@c/card"))
+        # Of the last two each belongs to one model alone.
+        for number in range(2 if backbone in ("free", "nc") else 1):
+            artefacts[f"{backbone}-h{number}"] = {"kind": "head"}
+            artefacts[f"{backbone}-m{number}"] = {
+                "kind": "model",
+                "backbone": backbone,
+                "head": f"{backbone}-h{number}",
+                "adapter": None,
+            }
+    facts = Facts.build(artefacts, [], said)
+    subjects = [Digest(digest) for digest in artefacts if "-m" in digest]
+    policy, context = Policy.from_mapping({}), Context(purpose="commercial", territory="DE")
+
+    found = values_of(facts, subjects, context, policy)
+
+    assert found == {
+        subject: verdict.value for subject, verdict in judge_many(facts, subjects, context, policy).items()
+    }
+    assert [found[Digest(f"{b}-m0")] for b in ("free", "nc", "text", "vision")] == ["allow", "deny", "allow", "deny"]
 
 
 @settings(max_examples=100, deadline=None)

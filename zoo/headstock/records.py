@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, get_args
 
 from headstock.digest import Digest, digest_json
+from headstock.evidence import Evidence as Evidence
 
 Kind = Literal["backbone", "head", "adapter", "model", "dataset", "source", "plugin"]
 """Kinds of artefact. `source` names where something came from when its bytes are not in the store."""
@@ -272,24 +273,6 @@ class Edge:
     relation: Relation
     parent: Digest
     note: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Evidence:
-    """One source's statement about one artefact; statements may contradict each other and are all kept."""
-
-    subject: Digest
-    field: str
-    """What is stated: `licence`, `parent`..."""
-    value: str
-    """For licences an SPDX expression, or `NOASSERTION` when the source is silent or not understood."""
-    source: str
-    """Kind of source: `hub-tag`, `card`, `licence-file`, `package-metadata`, `config`, `manifest`, `operator`,
-    `onnx-metadata`, `similarity` (a licence text that is nearly a known one)."""
-    locator: str
-    """Where exactly, with revision: `hf:ORG/NAME@COMMIT/README.md`. Never a path of this machine."""
-    raw: str = ""
-    """What the source said in its own words, at most 200 characters."""
 
 
 @dataclass(frozen=True, slots=True)

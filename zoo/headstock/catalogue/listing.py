@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -29,6 +30,10 @@ _WEIGHT_RELATIONS = {
 
 Query = Callable[[str], Iterable[Any]]
 T = TypeVar("T")
+
+ARTEFACTS = "SELECT digest, kind, identity FROM artefacts"
+EDGES = "SELECT child, relation, parent FROM edges"
+"""The two long tables, in the words of all that read them whole: `once` then reads them once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +93,18 @@ def read_catalogue(settings: Settings, read: Callable[[Query], T]) -> T | None:
         finally:
             connection.close()
     return _read_through_sqlalchemy(settings, read)
+
+
+def once(query: Query) -> Query:
+    """The same query, for one snapshot: what was asked before in the same words is not read again."""
+    return cache(lambda sql: list(query(sql)))
+
+
+@lru_cache(maxsize=4096)
+def parsed(identity: str) -> Mapping[str, Any]:
+    """An identity out of its JSON text, for whoever only reads it: a listing and its verdicts ask for the same."""
+    value: dict[str, Any] = json.loads(identity)
+    return value
 
 
 def _open_sqlite(path: Path) -> sqlite3.Connection:
@@ -158,12 +175,12 @@ class _Facts:
     """What hangs on the artefacts that versions name."""
 
     def __init__(self, query: Query, subjects: set[str]) -> None:
-        texts: dict[str, str] = dict(query("SELECT digest, identity FROM artefacts"))
-        self._identities = {digest: json.loads(texts[digest]) for digest in subjects}
+        texts: dict[str, str] = {digest: text for digest, _, text in query(ARTEFACTS)}
+        self._identities = {digest: parsed(texts[digest]) for digest in subjects}
         for identity in list(self._identities.values()):
             for part in ("head", "adapter"):
                 if digest := identity.get(part):
-                    self._identities.setdefault(digest, json.loads(texts[digest]))
+                    self._identities.setdefault(digest, parsed(texts[digest]))
         self._files: dict[str, dict[str, int]] = {}
         for artefact, blob, size in query("SELECT artefact, blob, size FROM files"):
             self._files.setdefault(artefact, {})[blob] = size
@@ -171,7 +188,7 @@ class _Facts:
         for subject, value in query("SELECT subject, value FROM evidence WHERE field = 'licence'"):
             self._declared.setdefault(subject, set()).add(value)
         self._parents: dict[str, list[str]] = {}
-        for child, relation, parent in query("SELECT child, relation, parent FROM edges"):
+        for child, relation, parent in query(EDGES):
             if relation in _WEIGHT_RELATIONS:
                 self._parents.setdefault(child, []).append(parent)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from headstock.catalogue.listing import Listing, Query, listing, read_catalogue
+from headstock.catalogue.listing import Listing, Query, listing, once, read_catalogue
 from headstock.cli.output import emit, format_option, human_size
 from headstock.digest import short
 from headstock.licences.column import POLICY_USE, verdict_column
@@ -55,7 +55,8 @@ def command(kind: str | None, all_: bool, may: str | None, format_: str) -> None
     settings = Settings.from_environment()
 
     def read(query: Query) -> tuple[list[Listing], dict[str, Value]]:
-        return listing(query, kind), verdict_column(settings, query, may or POLICY_USE)
+        same = once(query)
+        return listing(same, kind), verdict_column(settings, same, may or POLICY_USE)
 
     listings, verdicts = read_catalogue(settings, read) or ([], {})
     shown = [

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from headstock.digest import Digest
+from headstock.evidence import Evidence
 from headstock.licences.library import read_toml
-from headstock.records import Evidence
 
 _DATA = Path(__file__).parent / "data" / "checkpoints.toml"
 

@@ -63,7 +63,7 @@ def _key(settings: Settings, query: Query, purpose: str) -> str:
 
 
 def _judged(settings: Settings, query: Query, purpose: str) -> dict[str, Value]:
-    from headstock.licences.composition import values_of
+    from headstock.licences.alike import values_of
     from headstock.licences.context import Context
     from headstock.licences.facts import Facts
     from headstock.licences.policy import Policy

@@ -58,12 +58,6 @@ def judge_many(facts: Facts, subjects: Iterable[Digest], context: Context, polic
     return found
 
 
-def values_of(facts: Facts, subjects: Iterable[Digest], context: Context, policy: Policy) -> dict[str, Value]:
-    """The values of the verdicts on several artefacts, and nothing else of them."""
-    prover = Prover(facts, context, policy)
-    return {subject: prover.value(subject) for subject in subjects}
-
-
 def _reason(why: Sequence[str], findings: Sequence[Finding]) -> str:
     if why:
         return f"{why[0]} (and {len(why) - 1} more)" if len(why) > 1 else why[0]

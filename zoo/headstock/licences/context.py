@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from headstock.errors import InvalidInput
 from headstock.licences import places
-from headstock.licences.terms import Trigger
+
+if TYPE_CHECKING:
+    from headstock.licences.terms import Trigger
 
 Purpose = Literal["research", "internal", "commercial"]
 Audience = Literal["self", "tenant", "public"]

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
+from headstock.catalogue.listing import ARTEFACTS, EDGES, parsed
 from headstock.digest import Digest, digest_json
 from headstock.errors import Corrupt, NotFound
+from headstock.evidence import Evidence
 from headstock.licences.checkpoints import known_statements
-from headstock.records import Evidence
 
 Query = Callable[[str], Iterable[Any]]
 
@@ -79,7 +80,7 @@ class Facts:
     @classmethod
     def read(cls, query: Query) -> Facts:
         """Facts of a catalogue; `query` runs one SELECT. Raises `Corrupt` for a decision whose event was changed."""
-        rows = list(query("SELECT digest, kind, identity FROM artefacts"))
+        rows = list(query(ARTEFACTS))
         evidence = query("SELECT subject, field, value, source, locator, raw FROM evidence")
         files: dict[str, dict[str, Digest]] = {}
         for artefact, role, blob in query(
@@ -89,7 +90,7 @@ class Facts:
         return cls(
             {digest: kind for digest, kind, _ in rows},
             {digest: identity for digest, _, identity in rows},
-            _group(query("SELECT child, relation, parent FROM edges")),
+            _group(query(EDGES)),
             _by_subject(Evidence(Digest(r[0]), *r[1:]) for r in evidence),
             _newest(conclusions(query)),
             files,
@@ -123,8 +124,21 @@ class Facts:
         """What a model is made of: (part, digest), sorted; nothing for other kinds."""
         if self.kinds.get(digest) != "model":
             return []
-        identity = self.identity(digest)
-        return [(part, identity[part]) for part in PARTS if identity.get(part)]
+        known = self._parts.get(digest)
+        if known is None:
+            identity = parsed(self.identities[digest])
+            known = self._parts[digest] = [(part, identity[part]) for part in PARTS if identity.get(part)]
+        return known
+
+    @cached_property
+    def _parts(self) -> dict[str, list[tuple[str, str]]]:
+        return {}
+
+    def steps(self, digest: str) -> Sequence[tuple[str, str]]:
+        """(Relation, parent) of its edges, after `composed_of` for the parts of a model."""
+        edges = self.edges.get(digest, ())
+        parts = self.parts(digest)
+        return [*[("composed_of", parent) for _, parent in parts], *edges] if parts else edges
 
     def modality(self, digest: str) -> str:
         """`text`, `image`, `audio`, `multimodal`, or empty where nothing says it."""

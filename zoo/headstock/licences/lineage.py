@@ -71,17 +71,12 @@ def walk(facts: Facts, root: str, policy: Policy) -> list[Step]:
     waiting = deque([start])
     while waiting:
         reach = waiting.popleft()
-        for relation, parent in _steps(facts, reach.digest):
+        for relation, parent in facts.steps(reach.digest):
             next_ = _along(facts, policy, reach, relation, parent)
             if next_ is not None and next_ not in found:
                 found[next_] = Step(next_, relation, reach.digest)
                 waiting.append(next_)
     return list(_undominated(found))
-
-
-def _steps(facts: Facts, digest: str) -> list[tuple[str, str]]:
-    parts = [("composed_of", parent) for _, parent in facts.parts(digest)]
-    return parts + list(facts.edges.get(digest, ()))
 
 
 def _along(facts: Facts, policy: Policy, reach: Reach, relation: str, parent: str) -> Reach | None:

@@ -12,7 +12,6 @@ from headstock.licences.aliases import base
 from headstock.licences.context import Context
 from headstock.licences.expression import parse
 from headstock.licences.judge import Judge, Outcome, Situation
-from headstock.licences.outbound import sharing
 from headstock.licences.policy import Policy
 from headstock.licences.values import Value, agreed, all_of, any_of
 
@@ -34,6 +33,9 @@ def fact(value: Value, why: str) -> Node:
 
 def sharing_node(terms: list[str], contested: str = "") -> Node:
     """Whether one licence can be found for works under `terms`; `contested` is the stance on whether one is needed."""
+    # Imported here, as in `prover`: only sharing asks for it, and listings judge serving.
+    from headstock.licences.outbound import sharing
+
     found = sharing([parse(text) for text in terms])
     node: Node = {"op": "sharing", "of_licences": terms, "value": found.value}
     if contested and found.value == "deny":

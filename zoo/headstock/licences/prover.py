@@ -15,10 +15,8 @@ from headstock.licences.judge import Duty, Judge, Situation
 from headstock.licences.lineage import COPIES, OUTPUTS, Reach, Step, walk
 from headstock.licences.policy import Policy
 from headstock.licences.proof import FORMAT, Node, combined, fact, leaves, outcome_of, reasons, sharing_node
-from headstock.licences.relicensing import relicensed
 from headstock.licences.statements import Declared, Finding, declared
 from headstock.licences.values import Value, all_of, any_of
-from headstock.licences.whole import arrives
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +182,8 @@ class Prover:
 
     def _arrival(self, reach: Reach) -> Value:
         """Whether the artefact's terms bind the whole: always where it is inside."""
+        from headstock.licences.whole import arrives
+
         terms = self._settled(reach.digest) if reach.via else []
         return any_of(arrives(one, reach.via, self._policy) for one in terms) if terms else "allow"
 
@@ -197,6 +197,8 @@ class Prover:
         return definite + [parse(name) for r in readings if r.closed or r.living for name in r.candidates]
 
     def _findings(self, steps: Sequence[Step]) -> tuple[Finding, ...]:
+        from headstock.licences.relicensing import relicensed
+
         found: dict[tuple[str, str], Finding] = {}
         for step in steps:
             if step.reach.origin and not self._facts.own_statements(step.reach.digest):

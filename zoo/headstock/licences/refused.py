@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from difflib import get_close_matches
 from typing import Any
 
 from headstock.errors import InvalidInput
@@ -27,6 +26,8 @@ def _meant(name: str) -> Sequence[str]:
         return [meaning.expression.licence]
     if meaning.kind == "ambiguous" and meaning.candidates:
         return meaning.candidates
+    from difflib import get_close_matches
+
     raise InvalidInput(
         f"the policy refuses {name!r}, which is no licence; expected an id of 'headstock licence list', an SPDX id or "
         "what a hub calls it",

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from headstock.licences import texts as texts_
+from headstock.evidence import Evidence
 from headstock.licences.aliases import NOASSERTION, Resolution, base, resolve
-from headstock.records import Evidence
 
 SIMILARITY = "similarity"
 """Kind of source of a remark about a licence text that is no known one word for word: which it is most like."""
@@ -126,8 +125,11 @@ def _unread(
     if not texts:
         return [], []
     words = "; ".join([*sorted({_meaning(text).why for text in texts}), *(f"its words are {one}" for one in alike)])
+    # Imported here because few artefacts have a text that nobody knows.
+    from headstock.licences import texts as known_texts
+
     named = sorted({licence for r in readings if r.expression for licence in r.expression.licences()})
-    comparable = [licence for licence in named if texts_.is_known(base(licence))]
+    comparable = [licence for licence in named if known_texts.is_known(base(licence))]
     unknown = Resolution("unknown", why=words)
     if comparable or (named and alike):
         message = f"{words}; it is not the text of {', '.join(comparable or named)}, which another source declares"
