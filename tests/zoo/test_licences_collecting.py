@@ -13,10 +13,11 @@ from pathlib import Path
 import pytest
 
 from headstock.catalogue import Catalogue
+from headstock.catalogue.listing import Query
 from headstock.digest import Digest
 from headstock.hookspecs import LicenceRecord
 from headstock.licences import Context, Policy
-from headstock.licences.column import Query, verdict_column
+from headstock.licences.column import verdict_column
 from headstock.licences.composition import judge_many
 from headstock.licences.decisions import conclude
 from headstock.licences.facts import Facts

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -36,6 +37,19 @@ class Outcome:
 
 
 Run = Callable[..., Outcome]
+
+
+def listed(settings: Settings) -> tuple[str, ...]:
+    """What a list in a process of its own imports of all that judges."""
+    code = (
+        "import sys; sys.argv = ['headstock', 'list']\n"
+        "from headstock.cli.main import main\n"
+        "judging = {'headstock.licences.prover', 'headstock.licences.terms'}\n"
+        "try:\n    main()\n"
+        "finally:\n    print(sorted(judging & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    return tuple(done.stdout.splitlines())
 
 
 @pytest.fixture
@@ -401,3 +415,34 @@ def test_a_hub_that_does_not_answer_is_reported_not_raised(
     done = run("licence", "drift", "--format", "json")
 
     assert (done.code, json.loads(done.out)[0]["direction"]) == (0, "unreachable")
+
+
+# ---------------------------------------------------------------------------------------------- the next list
+def test_the_list_after_a_decision_judges_nothing_and_shows_it(
+    catalogue: Catalogue, settings: Settings, run: Run
+) -> None:
+    """The command that decided has judged already, for the use of the policy and for what was asked before."""
+    catalogue.publish(backbone_publication(catalogue.store, "dino", licences=[("CC-BY-NC-4.0", "hub-tag")]))
+    assert "dino" not in run("list", "--may", "commercial").out
+
+    run("licence", "conclude", "dino", "--as", "MIT", "--reason", "relicensed")
+
+    assert [line.split()[0] for line in listed(settings)[1:-1]] == ["dino"]
+    assert "allow" in listed(settings)[1]
+    assert listed(settings)[-1] == "[]"
+    assert "dino" in run("list", "--may", "commercial").out
+    kept = settings.cache / "verdicts-commercial.json"
+    before = kept.read_bytes()
+    run("licence", "conclude", "dino", "--as", "CC-BY-NC-4.0", "--reason", "it was not")
+    assert kept.read_bytes() != before
+
+
+def test_a_command_does_not_fail_for_a_policy_that_nobody_asked_it_about(
+    catalogue: Catalogue, settings: Settings, run: Run
+) -> None:
+    """The list says it."""
+    catalogue.publish(backbone_publication(catalogue.store, "dino"))
+    (settings.home / "policy.toml").write_text("purpose: commercial")
+
+    assert run("licence", "list").code == 0
+    assert run("remove", "dino", "--yes").code == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib import import_module
+from typing import Any
 
 import click
 
@@ -41,6 +42,12 @@ BUILT_IN: dict[str, tuple[str, str]] = {
     "families": ("headstock.cli.families", "List the backbone families."),
     "heads": ("headstock.cli.heads", "List the head types."),
 }
+
+
+# Commands after which other verdicts may hold, or other versions be there.
+_CHANGING = frozenset(
+    ("pull", "variant", "fine-tune", "distil", "continue", "adapt", "cluster", "update", "remove", "gc", "licence")
+)
 
 
 class LazyGroup(click.Group):
@@ -94,6 +101,18 @@ def _plugin_commands() -> dict[str, str]:
 @click.version_option(__version__, prog_name="headstock")
 def cli() -> None:
     """A model zoo of backbones and heads, served by one pass per backbone."""
+
+
+@cli.result_callback()
+@click.pass_context
+def _leave_a_list_ready(ctx: click.Context, result: Any) -> Any:
+    """Judge what a command has changed while what judges is imported anyway: the next list only reads it."""
+    if ctx.invoked_subcommand in _CHANGING:
+        from headstock.licences.column import refresh
+        from headstock.settings import Settings
+
+        refresh(Settings.from_environment())
+    return result
 
 
 def main() -> None:

@@ -8,19 +8,19 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable
+from contextlib import suppress
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from headstock import __version__
+from headstock.catalogue.listing import Query, once, read_catalogue
 from headstock.digest import digest_bytes, digest_json
+from headstock.errors import HeadstockError
 from headstock.licences.folder import FOLDER, state_of
 from headstock.settings import Settings
 
 if TYPE_CHECKING:
     from headstock.licences.values import Value
-
-Query = Callable[[str], Iterable[Any]]
 
 _CHANGES = """SELECT
     (SELECT max(id) FROM events WHERE action NOT IN ('promote', 'rollback')),
@@ -50,6 +50,23 @@ def verdict_column(settings: Settings, query: Query, purpose: str = POLICY_USE) 
     values = _judged(settings, query, purpose)
     _keep(settings, path.name, {"key": key, "values": values})
     return values
+
+
+def refresh(settings: Settings) -> None:
+    """Bring what is kept up to date, as the next listings would: whoever changed the catalogue has imported the most.
+
+    Fails silently: a listing computes the same again, and says what is wrong.
+    """
+    from headstock.licences.context import Purpose
+
+    kept = {path.stem.removeprefix("verdicts-") for path in settings.cache.glob("verdicts-*.json")}
+
+    def read(query: Query) -> None:
+        for purpose in (POLICY_USE, *sorted(kept & {*get_args(Purpose)})):
+            verdict_column(settings, query, purpose)
+
+    with suppress(HeadstockError, OSError):
+        read_catalogue(settings, lambda query: read(once(query)))
 
 
 def _key(settings: Settings, query: Query, purpose: str) -> str:
