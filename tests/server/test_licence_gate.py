@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import date, timedelta
 from pathlib import Path
 
 import grpc
@@ -24,7 +25,7 @@ from headstock.testing.toy import ToyHead, publish_backbone, publish_model, publ
 from headstock_server.app import Running, ServeOptions
 from headstock_server.engine import Engine, EngineOptions
 from headstock_server.repository import Repository
-from headstock_server.repository.licence_gate import LicenceGate, Mode
+from headstock_server.repository.licence_gate import LicenceGate, Mode, today_utc
 from headstock_server.testing import background_server
 
 PUBLIC = '[context]\npurpose = "commercial"\naudience = "public"\n'
@@ -208,6 +209,64 @@ def test_a_bought_licence_takes_effect_when_its_record_comes_and_ends_when_it_go
         until(lambda: answers(stub))
         record.unlink()
         until(lambda: not answers(stub))
+
+
+def buy(catalogue: Catalogue, last_day: date) -> None:
+    """The licence of the backbone, bought until a day."""
+    record = catalogue.settings.home / "licences" / "LicenseRef-bought-1.toml"
+    record.parent.mkdir(exist_ok=True)
+    record.write_text(
+        'id = "LicenseRef-bought-1"\nname = "Bought"\n[[documents]]\nrole = "agreement"\nsource = "order 7"\n'
+        f"[lifecycle]\nexpires = {last_day.isoformat()}\n"
+    )
+    Policy.load(catalogue.settings)
+    decide(catalogue, "LicenseRef-bought-1")
+
+
+def test_a_licence_ends_with_its_last_day_and_what_was_accepted_is_answered(
+    catalogue: Catalogue, stub_of: Stub
+) -> None:
+    """Nobody touches the catalogue or a file: the day passes, and the server acts as it does on a revocation."""
+    publish_toy(catalogue)
+    last_day = today_utc() + timedelta(days=30)
+    buy(catalogue, last_day)
+    policy(catalogue, PUBLIC)
+    with serving(catalogue) as server:
+        stub = stub_of(server)
+        assert answers(stub)
+        server.repository.licences.today = lambda: last_day
+        time.sleep(1.0)
+        assert answers(stub)
+        server.scheduler.hold(1000)
+        accepted = [stub.ModelInfer.future(request()) for _ in range(3)]
+        until(lambda: server.scheduler.statistics().queued_rows == 3)
+
+        server.repository.licences.today = lambda: last_day + timedelta(days=1)
+
+        until(lambda: state(stub)[0] == "UNAVAILABLE")
+        error, _ = refusal(stub)
+        assert f"the grant of LicenseRef-bought-1 ended on {last_day}" in str(error.details())
+        server.scheduler.hold(0)
+        assert [call.result().model_version for call in accepted] == ["1", "1", "1"]
+        server.repository.licences.today = lambda: last_day
+        until(lambda: answers(stub))
+
+
+def test_a_day_on_which_nothing_ends_judges_nothing_again(catalogue: Catalogue, repository: Repository) -> None:
+    """A large catalogue is not judged every midnight."""
+    last_day = today_utc() + timedelta(days=30)
+    buy(catalogue, last_day)
+    publish_backbone(catalogue, "other", seed=5)
+    until(lambda: repository.generation == catalogue.generation() and not repository.licences.is_stale())
+    repository.licences.today = lambda: last_day
+    assert not repository.licences.is_stale()
+    repository.licences.today = lambda: last_day + timedelta(days=1)
+    until(lambda: not repository.licences.is_stale())
+    ruling = repository.licences.ruling(catalogue.newest("sentiment"))
+    assert ruling is not None
+    assert (ruling.value, ruling.until) == ("deny", None)
+    repository.licences.today = lambda: last_day + timedelta(days=2)
+    assert not repository.licences.is_stale()
 
 
 def test_a_model_refused_at_the_start_is_loaded_when_it_may_be(catalogue: Catalogue, stub_of: Stub) -> None:

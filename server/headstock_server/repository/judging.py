@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, replace
+from datetime import date
 from shlex import quote
 from typing import Any, TypeAlias
 
@@ -28,12 +29,12 @@ Key: TypeAlias = tuple[str, int]
 
 
 def judged(
-    catalogue: Catalogue, query: Any, versions: Collection[Version], policy: Policy, *, enforce: bool
+    catalogue: Catalogue, query: Any, versions: Collection[Version], policy: Policy, today: date, *, enforce: bool
 ) -> tuple[Uses, dict[Key, Rulings]]:
     """The uses that the policy tells apart, and a ruling on each version for each of them.
 
     Without a trusted name none is milder than that of the policy's own use. Without `enforce`, what would be refused is
-    warned of.
+    warned of. `today` decides which licences have ended.
     """
     facts = Facts.read(query)
     contexts, places = _told_apart(policy)
@@ -46,7 +47,7 @@ def judged(
     for context, trusted in contexts:
         # One use after the other: the proofs of all of them at once would take much memory.
         court = _Court(policy, enforce, unsigned, settlements, *_named(context, policy.context))
-        found = judge_many(facts, subjects, context, policy)
+        found = judge_many(facts, subjects, context, policy, today)
         own = {(v.name, v.number): court.ruling(v, found[v.subject]) for v in versions}
         made.append(own if trusted else {key: stricter(ruling, made[0][key]) for key, ruling in own.items()})
     return uses, {key: Rulings(uses, tuple(each[key] for each in made)) for key in made[0]}
@@ -103,6 +104,7 @@ class _Court:
             display=obligations.display(found.duties),
             concluded=self.settlements.concluded(version.subject),
             unsigned=unsigned,
+            until=found.until,
         )
         if version.kind == "backbone" or (found.action == "allow" and not unsigned and not found.duties):
             # A backbone is judged for whoever looks; only models are served.

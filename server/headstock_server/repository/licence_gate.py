@@ -1,10 +1,11 @@
-"""Which versions may be served: verdicts made when models load, and again when the catalogue or the policy changes."""
+"""Which versions may be served: verdicts made at load, and again when the catalogue or policy changes or a grant ends."""
 
 from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
+from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from headstock.catalogue import Catalogue
@@ -37,6 +38,8 @@ class LicenceGate:
     def __init__(self, catalogue: Catalogue, mode: Mode = "enforce") -> None:
         """`enforce` does what the policy's modes say, `warn` turns refusals into warnings, `off` asks nothing."""
         self.mode = mode
+        self.today: Callable[[], date] = today_utc
+        """The day that it is, which decides whether a licence has ended."""
         self.uses = Uses()
         """The uses that the last policy told apart."""
         self._catalogue = catalogue
@@ -48,6 +51,9 @@ class LicenceGate:
         # Replaced, never changed, so reading needs no lock.
         self._table: Table = {}
         self._failed = ""
+        self._judged_on = date.min
+        # Last day of the first licence to end among those of what is judged.
+        self._until: date | None = None
 
     def check_policy(self) -> None:
         """Raise `InvalidInput` for a policy file that makes no sense."""
@@ -55,8 +61,17 @@ class LicenceGate:
             self._read_policy()
 
     def is_stale(self) -> bool:
-        """True if the policy, its records or keys are not what the last refresh saw, or it failed. No file is read."""
-        return self.mode != "off" and (bool(self._failed) or self._files.state() != self._files_seen)
+        """True if the policy, its records or keys are not what the last refresh saw, a licence has ended since then, or
+        it failed. No file is read.
+        """
+        return self.mode != "off" and (
+            bool(self._failed) or self._outdated() or self._files.state() != self._files_seen
+        )
+
+    def _outdated(self) -> bool:
+        """True if the last day of a licence has passed since it was judged, or a clock that was ahead was set back."""
+        today = self.today()
+        return today < self._judged_on or (self._until is not None and today > self._until)
 
     def refresh(self, versions: Iterable[Version]) -> None:
         """Judge the versions on one snapshot, if anything that verdicts depend on has changed.
@@ -76,10 +91,12 @@ class LicenceGate:
                 self._files_seen = (terms, self._files.signers())
                 with self._catalogue.snapshot() as query:
                     seen = (self._files_seen, *next(iter(query(CHANGES))))
-                    if seen != self._seen or not wanted.keys() <= self._table.keys():
-                        table = self._judge(query, wanted.values(), policy)
+                    if seen != self._seen or self._outdated() or not wanted.keys() <= self._table.keys():
+                        day = self.today()
+                        table = self._judge(query, wanted.values(), policy, day)
                         _tell(table, self._table)
                         self._table, self._seen = table, seen
+                        self._judged_on, self._until = day, _first_end(table)
                 self._failed = ""
             except HeadstockError as error:
                 if self._failed != error.message:
@@ -140,23 +157,34 @@ class LicenceGate:
             try:
                 policy = self._read_policy()
                 with self._catalogue.snapshot() as query:
-                    made = self._judge(query, [version], policy)
+                    made = self._judge(query, [version], policy, self.today())
             except HeadstockError as error:
                 raise FailedPrecondition(f"{version} has no licence verdict: {error.message}", fix=error.fix) from error
             self._table = {**self._table, **made}
+            self._until = min((day for day in (self._until, _first_end(made)) if day is not None), default=None)
         return made[version.name, version.number]
 
-    def _judge(self, query: Any, versions: Collection[Version], policy: Policy) -> Table:
+    def _judge(self, query: Any, versions: Collection[Version], policy: Policy, today: date) -> Table:
         # Here and not above: a server that was told not to ask needs none of it.
         from headstock_server.repository.judging import judged
 
-        self.uses, made = judged(self._catalogue, query, versions, policy, enforce=self.mode == "enforce")
+        self.uses, made = judged(self._catalogue, query, versions, policy, today, enforce=self.mode == "enforce")
         return made
 
     def _read_policy(self) -> Policy:
         from headstock.licences.policy import Policy
 
         return Policy.load(self._catalogue.settings)
+
+
+def today_utc() -> date:
+    """The day that it is."""
+    return datetime.now(UTC).date()
+
+
+def _first_end(table: Table) -> date | None:
+    """The first last day of a licence that some ruling rests on."""
+    return min((r.until for rulings in table.values() for r in rulings.each if r.until is not None), default=None)
 
 
 def _tell(table: Table, before: Table) -> None:

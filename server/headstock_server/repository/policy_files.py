@@ -1,9 +1,8 @@
-"""What verdicts depend on besides the catalogue: the policy file, the operator's licence records, the keys, the day."""
+"""What verdicts depend on besides the catalogue and the day: the policy file, the operator's records, the keys."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeAlias
 
@@ -23,10 +22,7 @@ class PolicyFiles:
 
     def terms(self) -> Seen:
         """State of what decides verdicts; which keys count is known only when the policy was read."""
-        records = state_of(self._home / FOLDER)
-        # A bought licence may end tonight; Headstock's own records have no such day.
-        day = datetime.now(UTC).date() if records else None
-        return (_state_of(self._home / "policy.toml"), records, day)
+        return (_state_of(self._home / "policy.toml"), state_of(self._home / FOLDER))
 
     def signers(self) -> Seen:
         """State of the keys."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from datetime import date
 from typing import TYPE_CHECKING
 
 from headstock.errors import LicenceRefused
@@ -35,6 +36,8 @@ class Ruling:
     """What somebody decided that its parts are under; `NOASSERTION` unless all of them were decided about."""
     unsigned: str = ""
     """Why no key of the policy signed it; empty if one did, or no signature is asked for."""
+    until: date | None = None
+    """Last day on which it holds, because a licence ends then; None if none does."""
 
     def check(self) -> None:
         """Raise the refusal, if there is one."""
@@ -61,7 +64,8 @@ def stricter(own: Ruling, common: Ruling) -> Ruling:
     if own.strictness >= common.strictness:
         return own
     duties = tuple(sorted({*own.duties, *common.duties}))
-    return replace(common, duties=duties, display=tuple(sorted({*own.display, *common.display})))
+    until = min((day for day in (own.until, common.until) if day is not None), default=None)
+    return replace(common, duties=duties, display=tuple(sorted({*own.display, *common.display})), until=until)
 
 
 @dataclass(frozen=True, slots=True)

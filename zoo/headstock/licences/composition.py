@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from typing import Any
 
 from headstock.digest import Digest, digest_json
@@ -29,6 +30,8 @@ class Verdict:
     """A JSON object that `proof.replay` recomputes the value from and `proof.tree` prints."""
     duties: tuple[Duty, ...] = ()
     findings: tuple[Finding, ...] = ()
+    until: date | None = None
+    """Last day on which it holds, because a grant ends then; None if none that it rests on has an end to come."""
 
     @property
     def permitted(self) -> bool:
@@ -46,15 +49,17 @@ def judge(facts: Facts, subject: Digest, context: Context, policy: Policy) -> Ve
     return judge_many(facts, [subject], context, policy)[subject]
 
 
-def judge_many(facts: Facts, subjects: Iterable[Digest], context: Context, policy: Policy) -> dict[Digest, Verdict]:
-    """Verdicts on several artefacts; what they share is judged once."""
-    prover = Prover(facts, context, policy)
+def judge_many(
+    facts: Facts, subjects: Iterable[Digest], context: Context, policy: Policy, today: date | None = None
+) -> dict[Digest, Verdict]:
+    """Verdicts on several artefacts; what they share is judged once. `today` (UTC) is the day that it is."""
+    prover = Prover(facts, context, policy, today)
     found = {}
     for subject in subjects:
         made = prover.prove(subject)
         action = policy.action(made.value, any(finding.warn for finding in made.findings))
         reason = _reason(made.why, made.findings)
-        found[subject] = Verdict(made.value, action, reason, made.proof, made.duties, made.findings)
+        found[subject] = Verdict(made.value, action, reason, made.proof, made.duties, made.findings, made.until)
     return found
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from datetime import date
 
 from headstock.digest import Digest
 from headstock.licences import library
@@ -29,16 +30,19 @@ class Made:
     proof: Node
     duties: tuple[Duty, ...]
     findings: tuple[Finding, ...]
+    until: date | None = None
+    """The first last day, still to come, of a grant that it rests on: the day after, it has to be made again."""
 
 
 class Prover:
     """Proves verdicts from one snapshot of facts in one context under one policy."""
 
-    def __init__(self, facts: Facts, context: Context, policy: Policy) -> None:
+    def __init__(self, facts: Facts, context: Context, policy: Policy, today: date | None = None) -> None:
+        """`today` as `Judge` takes it."""
         self._facts = facts
         self._context = context
         self._policy = policy
-        self._judge = Judge(policy, context)
+        self._judge = Judge(policy, context, today)
         self._use = {k: v for k, v in asdict(context).items() if v is not None}
         self._declared: dict[str, Declared] = {}
         self._nodes: dict[Reach, tuple[Node, frozenset[Duty]]] = {}
@@ -65,10 +69,13 @@ class Prover:
             "of": nodes,
             "value": value,
         }
-        if any(doc.lifecycle.expires for licence in whole["records"] if (doc := library.find(licence))):
+        docs = [doc for licence in whole["records"] if (doc := library.find(licence))]
+        last_days = [date.fromisoformat(doc.lifecycle.expires) for doc in docs if doc.lifecycle.expires]
+        if last_days:
             # Only where the day matters: other proofs are the same tomorrow.
             whole["date"] = self._judge.today.isoformat()
-        return Made(value, tuple(dict.fromkeys(why)), whole, tuple(sorted(self._duties)), findings)
+        until = min((day for day in last_days if day >= self._judge.today), default=None)
+        return Made(value, tuple(dict.fromkeys(why)), whole, tuple(sorted(self._duties)), findings, until)
 
     def value(self, subject: Digest) -> Value:
         """What the proof would come to, without writing it down: what listings of thousands ask for."""
