@@ -124,6 +124,20 @@ def test_truncation_is_reported(make: Any, toy_server: Running) -> None:
         assert client.infer("sentiment", {"text": ["order " * 300, "order"]}).truncated_rows == 1
 
 
+def test_an_answer_says_what_the_licences_say_if_it_is_asked(make: Any, toy_server: Running) -> None:
+    """The verdict and the proof that the server's provenance tells of, with the outputs that come without asking."""
+    with make(toy_server.address) as client:
+        asked = client.predict("sentiment", ["great order"], licence=True)
+        silent = client.predict("sentiment", ["great order"])
+        tensors = client.infer("sentiment", {"text": ["great order"]}, licence=True)
+        serving = client.provenance("sentiment").verdicts["serve"]
+    assert silent.licence is None
+    assert asked.licence == tensors.licence
+    assert (asked.licence.value, asked.licence.reason) == (serving.value, serving.reason) != ("", "")
+    assert asked.licence.proof_id == serving.proof_id
+    np.testing.assert_array_equal(asked.outputs["probabilities"], silent.outputs["probabilities"])
+
+
 def test_a_server_that_is_not_there_is_not_ready(make: Any) -> None:
     """Asking does not raise."""
     with make("127.0.0.1:1", deadline=0.5, retry=FAST) as client:

@@ -69,6 +69,7 @@ def test_the_public_names_are_pinned() -> None:
         "Plugin",
         "Provenance",
         "RetryPolicy",
+        "Ruling",
         "ServerError",
         "Signature",
         "TensorMetadata",

@@ -47,7 +47,10 @@ def test_a_server_that_asks_nothing_lists_no_verdict(denied: Catalogue) -> None:
     options = ServeOptions(bind="127.0.0.1:0", engine=EngineOptions(token_budget=64), licences="off")
     with background_server(denied.settings, options) as server, grpc.insecure_channel(server.address) as channel:
         entries = ZooStub(channel).List(pb.ListRequest(kind="model")).entries
+        with Client(server.address) as client:
+            answer = client.predict("sentiment", ["great"], licence=True)
     assert {e.verdict for e in entries} == {""}
+    assert answer.licence is None
 
 
 def test_the_client_raises_permission_denied_with_reason_and_proof(denied: Catalogue) -> None:

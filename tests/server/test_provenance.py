@@ -25,7 +25,7 @@ from headstock.records import Edge, Publication, artefact_of
 from headstock.testing.toy import publish_toy
 from headstock.v1 import zoo_pb2 as pb
 from headstock.v1.zoo_pb2_grpc import ZooStub
-from headstock_client import AsyncClient, Client, NotFound
+from headstock_client import AsyncClient, Client, NotFound, Obligation
 from headstock_server.app import Running, ServeOptions
 from headstock_server.engine import EngineOptions
 from headstock_server.testing import background_server
@@ -262,6 +262,16 @@ def test_an_answer_carries_them_if_the_request_asks(client: triton.InferenceServ
             assert json.loads(parameters["licence_display"].string_param) == ["Built with Llama"]
             assert parameters["licence_verdict"].string_param == "allow"
             assert parameters["licence_proof"].string_param.startswith("sha256:")
+
+
+def test_the_python_client_reads_them(server: Running) -> None:
+    with Client(server.address) as client:
+        said = client.predict("llama-chat", ["great order"], licence=True).licence
+        assert client.predict("llama-chat", ["great order"]).licence is None
+    assert said is not None
+    assert (said.value, said.concluded) == ("allow", LLAMA)
+    assert said.display == ("Built with Llama",)
+    assert Obligation("name-prefix", LLAMA, "Llama") in said.obligations
 
 
 def test_an_answer_over_http_carries_them_too(server: Running) -> None:

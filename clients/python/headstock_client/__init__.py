@@ -22,7 +22,16 @@ from headstock_client.errors import (
     Unsupported,
 )
 from headstock_client.items import Item
-from headstock_client.provenance import Artefact, LicenceVerdict, LineageEdge, Obligation, Plugin, Provenance, Signature
+from headstock_client.provenance import (
+    Artefact,
+    LicenceVerdict,
+    LineageEdge,
+    Obligation,
+    Plugin,
+    Provenance,
+    Ruling,
+    Signature,
+)
 from headstock_client.retry import RetryPolicy
 from headstock_client.types import (
     Anomaly,
@@ -65,6 +74,7 @@ __all__ = [
     "Plugin",
     "Provenance",
     "RetryPolicy",
+    "Ruling",
     "ServerError",
     "Signature",
     "TensorMetadata",

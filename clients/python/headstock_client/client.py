@@ -67,11 +67,16 @@ class Client:
         *,
         version: str = "",
         deadline: float | None = None,
+        licence: bool = False,
     ) -> InferResult:
-        """The named outputs (default: all) for samples of whatever the model reads; see `Item`."""
+        """The named outputs (default: all) for samples of whatever the model reads; see `Item`.
+
+        `licence` as in `infer`.
+        """
         names = self.raw_inputs(model, version, deadline=deadline)
         try:
-            return self.infer(model, tensors_of(names, items), outputs, version, deadline=deadline)
+            inputs = tensors_of(names, items)
+            return self.infer(model, inputs, outputs, version, deadline=deadline, licence=licence)
         except InvalidRequest:
             # The name may stand for another model by now; the next call asks anew.
             self._inputs.pop((model, version), None)
@@ -147,9 +152,14 @@ class Client:
         *,
         request_id: str = "",
         deadline: float | None = None,
+        licence: bool = False,
     ) -> InferResult:
-        """The named outputs (default: all) for arrays or texts, whose first axis is the row."""
-        request = messages.infer_request(model, inputs, outputs, version, request_id)
+        """The named outputs (default: all) for arrays or texts, whose first axis is the row.
+
+        `licence` asks for the verdict with its proof id, and what using the answer obliges to: `InferResult.licence`.
+        What the server refuses raises `PermissionDenied` either way.
+        """
+        request = messages.infer_request(model, inputs, outputs, version, request_id, licence)
         return messages.infer_result(self._call(messages.INFER, request, deadline))
 
     def metadata(self, model: str, version: str = "", *, deadline: float | None = None) -> ModelMetadata:

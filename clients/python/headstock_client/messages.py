@@ -10,6 +10,7 @@ import numpy as np
 
 from headstock.oip import open_inference_grpc_pb2 as pb
 from headstock.v1 import zoo_pb2
+from headstock_client.provenance import ruling
 from headstock_client.types import (
     Array,
     BackboneStatistics,
@@ -32,6 +33,9 @@ PROVENANCE = "/headstock.v1.Zoo/Provenance"
 
 TENANT = "headstock-tenant"
 """Metadata key."""
+
+LICENCE = "licence"
+"""Request parameter that asks for what the licences say."""
 
 _LENGTH = Struct("<I")
 _DATATYPES = {
@@ -59,10 +63,17 @@ def call_metadata(tenant: str) -> tuple[tuple[str, str], ...]:
 
 
 def infer_request(
-    model: str, inputs: Mapping[str, Input], outputs: Sequence[str] | None, version: str, request_id: str
+    model: str,
+    inputs: Mapping[str, Input],
+    outputs: Sequence[str] | None,
+    version: str,
+    request_id: str,
+    licence: bool = False,
 ) -> bytes:
     """An encoded ModelInferRequest with raw contents; raises `TypeError` for what is no tensor."""
     request = pb.ModelInferRequest(model_name=model, model_version=version, id=request_id)
+    if licence:
+        request.parameters[LICENCE].bool_param = True
     for name, value in inputs.items():
         datatype, shape, raw = _encode(name, value)
         request.inputs.add(name=name, datatype=datatype, shape=shape)
@@ -79,8 +90,9 @@ def infer_result(data: bytes) -> InferResult:
         tensor.name: _decode(tensor.datatype, tuple(tensor.shape), raw)
         for tensor, raw in zip(response.outputs, response.raw_output_contents, strict=True)
     }
-    truncated = response.parameters["truncated_rows"].int64_param if response.parameters else 0
-    return InferResult(tensors, response.model_name, response.model_version, response.id, truncated)
+    said = response.parameters
+    truncated = said["truncated_rows"].int64_param if "truncated_rows" in said else 0
+    return InferResult(tensors, response.model_name, response.model_version, response.id, truncated, ruling(said))
 
 
 def model_request(kind: str, model: str, version: str) -> bytes:

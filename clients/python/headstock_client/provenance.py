@@ -9,6 +9,9 @@ from typing import Any
 
 from headstock.v1 import zoo_pb2 as pb
 
+_RULING = ("verdict", "reason", "proof", "concluded", "display", "duties")
+"""What a server says of licences in an answer, each with `licence_` before it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Artefact:
@@ -45,6 +48,22 @@ class Obligation:
     licence: str
     payload: str
     """What to show, to pass on..."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ruling:
+    """What the licences say of the answer that it comes with."""
+
+    value: str
+    """`allow`, `unknown` or `deny`."""
+    reason: str
+    proof_id: str
+    """What `headstock licence why` prints, and `headstock licence replay` reads."""
+    concluded: str
+    """What somebody decided that the model's parts are under; `NOASSERTION` unless all of them were decided about."""
+    display: tuple[str, ...]
+    """Words that have to be shown with the answer: `Built with Llama`."""
+    obligations: tuple[Obligation, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +151,21 @@ def provenance(data: bytes) -> Provenance:
         plugins=tuple(Plugin(p.distribution, p.version, tuple(p.made)) for p in response.plugins),
         signature=Signature(signature.mode, signature.present, signature.verified, signature.reason),
         refused=response.refused,
+    )
+
+
+def ruling(parameters: Mapping[str, Any]) -> Ruling | None:
+    """The ruling in the parameters of an answer; None where it was not asked for, or the server asks nobody."""
+    if "licence_verdict" not in parameters:
+        return None
+    said = {name: parameters[f"licence_{name}"].string_param for name in _RULING}
+    return Ruling(
+        value=said["verdict"],
+        reason=said["reason"],
+        proof_id=said["proof"],
+        concluded=said["concluded"],
+        display=tuple(json.loads(said["display"])),
+        obligations=tuple(Obligation(**duty) for duty in json.loads(said["duties"])),
     )
 
 

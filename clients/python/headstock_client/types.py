@@ -8,6 +8,8 @@ from typing import Any, TypeAlias
 
 import numpy.typing as npt
 
+from headstock_client.provenance import Ruling
+
 Array: TypeAlias = npt.NDArray[Any]
 Input: TypeAlias = "Array | Sequence[str] | Sequence[bytes]"
 """A numeric tensor, or texts."""
@@ -98,6 +100,8 @@ class InferResult:
     id: str
     truncated_rows: int = 0
     """Rows that were longer than the model reads and were cut."""
+    licence: Ruling | None = None
+    """What the licences say of it; None unless it was asked for, and from a server that does not judge."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Which versions may be served: verdicts made at load, and again when the catalogue or policy changes or a grant ends."""
+"""Which versions may be served: judged when they load, and again when catalogue or policy change or a licence ends."""
 
 from __future__ import annotations
 
@@ -64,9 +64,9 @@ class LicenceGate:
         """True if the policy, its records or keys are not what the last refresh saw, a licence has ended since then, or
         it failed. No file is read.
         """
-        return self.mode != "off" and (
-            bool(self._failed) or self._outdated() or self._files.state() != self._files_seen
-        )
+        if self.mode == "off":
+            return False
+        return bool(self._failed) or self._outdated() or self._files.state() != self._files_seen
 
     def _outdated(self) -> bool:
         """True if the last day of a licence has passed since it was judged, or a clock that was ahead was set back."""
