@@ -18,7 +18,7 @@ import sqlalchemy as sa
 
 from headstock.catalogue import Catalogue, database, schema
 from headstock.catalogue.revision import HEAD
-from headstock.digest import digest_bytes, digest_json
+from headstock.digest import canonical_json, digest_bytes, digest_json
 from headstock.errors import (
     AlreadyExists,
     Corrupt,
@@ -598,16 +598,16 @@ def test_a_newer_schema_is_refused_and_left_alone(settings: Settings) -> None:
         Catalogue.open(settings)
 
 
-NEXT_REVISION = '''"""Next."""
+NEXT_REVISION = f'''"""Next."""
 import sqlalchemy as sa
 from alembic import op
-revision = "0002"
-down_revision = "0001"
+revision = "9998"
+down_revision = "{HEAD}"
 branch_labels = None
 depends_on = None
 def upgrade() -> None:
     op.create_table("extra", sa.Column("id", sa.Integer, primary_key=True))
-    {then}
+    {{then}}
 '''
 
 
@@ -617,8 +617,8 @@ def next_revision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "migrations"
     shutil.copytree(database.MIGRATIONS, folder)
     monkeypatch.setattr(database, "MIGRATIONS", folder)
-    monkeypatch.setattr(database, "HEAD", "0002")
-    return folder / "versions" / "rev_0002.py"
+    monkeypatch.setattr(database, "HEAD", "9998")
+    return folder / "versions" / "rev_9998.py"
 
 
 def test_an_older_database_is_backed_up_then_migrated(
@@ -626,7 +626,7 @@ def test_an_older_database_is_backed_up_then_migrated(
 ) -> None:
     next_revision.write_text(NEXT_REVISION.format(then="pass"))
     with monkeypatch.context() as older:
-        older.setattr(database, "HEAD", "0001")
+        older.setattr(database, "HEAD", HEAD)
         with Catalogue.open(settings) as catalogue:
             version = add_backbone(catalogue)
 
@@ -635,11 +635,45 @@ def test_an_older_database_is_backed_up_then_migrated(
         with catalogue._database.read() as connection:
             assert sa.inspect(connection).has_table("extra")
 
-    (backup,) = settings.home.glob("catalogue.db.before-0002-from-0001-*")
+    (backup,) = settings.home.glob(f"catalogue.db.before-9998-from-{HEAD}-*")
     raw = sqlite3.connect(backup)
     assert raw.execute("SELECT name, number FROM versions").fetchall() == [("minilm", 1)]
-    assert raw.execute("SELECT version_num FROM alembic_version").fetchall() == [("0001",)]
+    assert raw.execute("SELECT version_num FROM alembic_version").fetchall() == [(HEAD,)]
     raw.close()
+
+
+def test_statements_from_before_scopes_keep_what_they_said_and_learn_it_when_it_is_said_again(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Schema 0001, written as it was written then: nothing is guessed, and no statement stands there twice."""
+    with monkeypatch.context() as older:
+        older.setattr(database, "HEAD", "0001")
+        database.Database.open(settings.catalogue_url, settings.sqlite_path, create=True).close()
+    assert settings.sqlite_path is not None
+    identity = {"kind": "source", "spec": "hf:org/bert"}
+    source = artefact_of("source", identity)
+    said = {"subject": source.digest, "field": "licence", "value": "MIT", "source": "card", "locator": "c", "raw": "mit"}
+    with sqlite3.connect(settings.sqlite_path) as raw:
+        row = (source.digest, "source", canonical_json(identity).decode(), False, "2026-01-01T00:00:00Z")
+        raw.execute("INSERT INTO artefacts VALUES (?, ?, ?, ?, ?)", row)
+        raw.execute(
+            "INSERT INTO evidence (id, subject, field, value, source, locator, raw, recorded_at)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, '2026-01-01T00:00:00Z')",
+            (digest_json(said), *said.values()),
+        )
+    raw.close()
+
+    with Catalogue.open(settings) as catalogue:
+        (before,) = catalogue.evidence(source.digest)
+        assert before == Evidence(**{**said, "scope": ""})  # type: ignore[arg-type]
+        statement = replace(before, scope="weights")
+        backbone = backbone_publication(catalogue.store, "minilm")
+        again = replace(backbone, artefacts=[*backbone.artefacts, source], evidence=[statement])
+        catalogue.publish(again)
+        assert catalogue.evidence(source.digest) == [statement]
+        catalogue.publish(replace(again, evidence=[before]))
+        assert catalogue.evidence(source.digest) == [statement]
+    assert list(settings.home.glob(f"catalogue.db.before-{HEAD}-from-0001-*"))
 
 
 def test_a_migration_that_fails_half_way_leaves_the_old_schema(
@@ -647,14 +681,14 @@ def test_a_migration_that_fails_half_way_leaves_the_old_schema(
 ) -> None:
     next_revision.write_text(NEXT_REVISION.format(then="raise RuntimeError('half way')"))
     with monkeypatch.context() as older:
-        older.setattr(database, "HEAD", "0001")
+        older.setattr(database, "HEAD", HEAD)
         with Catalogue.open(settings) as catalogue:
             add_backbone(catalogue)
     with pytest.raises(RuntimeError, match="half way"):
         Catalogue.open(settings)
 
     with monkeypatch.context() as older:
-        older.setattr(database, "HEAD", "0001")
+        older.setattr(database, "HEAD", HEAD)
         with Catalogue.open(settings) as catalogue:
             assert catalogue.names() == ["minilm"]
             with catalogue._database.read() as connection:

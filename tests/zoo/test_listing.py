@@ -15,6 +15,7 @@ import pytest
 
 from headstock.catalogue import Catalogue, database, listing
 from headstock.catalogue.listing import Listing, read_listing
+from headstock.catalogue.revision import HEAD
 from headstock.cli.list import age
 from headstock.errors import Corrupt, FailedPrecondition
 from headstock.records import Edge, Evidence, Version, artefact_of
@@ -182,13 +183,13 @@ def test_a_database_that_must_be_migrated_first_is(
         catalogue.publish(backbone_publication(catalogue.store, "minilm"))
     folder = tmp_path / "migrations"
     shutil.copytree(database.MIGRATIONS, folder)
-    (folder / "versions" / "rev_0002.py").write_text(
-        '"""Next."""\nrevision = "0002"\ndown_revision = "0001"\nbranch_labels = depends_on = None\n'
+    (folder / "versions" / "rev_9998.py").write_text(
+        f'"""Next."""\nrevision = "9998"\ndown_revision = "{HEAD}"\nbranch_labels = depends_on = None\n'
         "def upgrade() -> None:\n    pass\n"
     )
     monkeypatch.setattr(database, "MIGRATIONS", folder)
-    monkeypatch.setattr(database, "HEAD", "0002")
-    monkeypatch.setattr(listing, "HEAD", "0002")
+    monkeypatch.setattr(database, "HEAD", "9998")
+    monkeypatch.setattr(listing, "HEAD", "9998")
 
     assert [item.name for item in read_listing(settings)] == ["minilm"]
     assert [item.name for item in read_listing(settings)] == ["minilm"]

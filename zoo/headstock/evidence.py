@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from headstock.digest import Digest
+
+Covered = Literal["", "weights", "code", "tokenizer", "data", "docs"]
+"""What of an artefact a statement is about; empty where its source does not say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,3 +27,5 @@ class Evidence:
     """Where exactly, with revision: `hf:ORG/NAME@COMMIT/README.md`. Never a path of this machine."""
     raw: str = ""
     """What the source said in its own words, at most 200 characters."""
+    scope: Covered = ""
+    """What of the subject it is about: the licence of code is not that of weights. No verdict is milder for it."""

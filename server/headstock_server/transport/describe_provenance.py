@@ -50,6 +50,7 @@ def _artefacts(made: Provenance) -> Iterator[pb.Artefact]:
                     source=s.source,
                     locator=s.locator,
                     raw=s.raw,
+                    scope=s.scope,
                 )
                 for s in made.facts.statements_about(digest)
             ],

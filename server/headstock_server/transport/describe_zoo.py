@@ -120,6 +120,7 @@ def _statement(item: Mapping[str, Any]) -> pb.Statement:
         source=item["source"],
         locator=item["locator"],
         raw=item["raw"],
+        scope=item["scope"],
     )
 
 

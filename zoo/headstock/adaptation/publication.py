@@ -27,6 +27,7 @@ from headstock.records import (
     Version,
     artefact_of,
 )
+from headstock.sources.plugin_code import code_evidence
 
 if TYPE_CHECKING:
     from headstock.catalogue import Catalogue
@@ -119,7 +120,7 @@ def publish_adapted(
                     *(Edge(head.digest, "trained_on", digest) for digest in distinct),
                     Edge(head.digest, "built_by_plugin", plugin.digest),
                 ),
-                evidence=evidence,
+                evidence=(*evidence, *code_evidence(plugin)),
                 details={**model.details, "head": head.digest},
             )
         )

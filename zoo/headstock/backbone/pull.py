@@ -20,6 +20,7 @@ from headstock.preprocess import PreprocessSpec
 from headstock.providers import PROVIDER
 from headstock.records import Artefact, Edge, Publication, Version, artefact_of
 from headstock.sources import Fetched, fetch
+from headstock.sources.plugin_code import code_evidence
 
 if TYPE_CHECKING:
     import torch
@@ -175,7 +176,7 @@ def _publication(
         subject=backbone.digest,
         artefacts=[backbone, plugin, origin, *parents, *tokenizers],
         edges=edges,
-        evidence=[statement.about(backbone.digest) for statement in fetched.statements],
+        evidence=[*(said.about(backbone.digest) for said in fetched.statements), *code_evidence(plugin)],
         certificates=[prepared.certificate, *prepared.elsewhere],
         details=details,
     )

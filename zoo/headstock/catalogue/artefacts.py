@@ -60,7 +60,7 @@ def evidence(connection: sa.Connection, subject: Digest) -> list[Evidence]:
     table = schema.evidence
     query = sa.select(table).where(table.c.subject == subject).order_by(table.c.field, table.c.source, table.c.id)
     return [
-        Evidence(Digest(row.subject), row.field, row.value, row.source, row.locator, row.raw)
+        Evidence(Digest(row.subject), row.field, row.value, row.source, row.locator, row.raw, row.scope)
         for row in connection.execute(query)
     ]
 
@@ -113,7 +113,10 @@ def write_edges(connection: sa.Connection, items: Iterable[Edge]) -> None:
 
 
 def write_evidence(connection: sa.Connection, items: Iterable[Evidence]) -> None:
-    """Insert the statements that are not there yet; contradicting ones are kept side by side."""
+    """Insert the statements that are not there yet; contradicting ones are kept side by side.
+
+    One that was recorded without a scope takes that of the same statement now.
+    """
     table = schema.evidence
     for item in items:
         row = {
@@ -125,8 +128,11 @@ def write_evidence(connection: sa.Connection, items: Iterable[Evidence]) -> None
             "raw": item.raw[:200],
         }
         identifier = digest_json(row)
-        if connection.execute(sa.select(table.c.id).where(table.c.id == identifier)).first() is None:
-            connection.execute(sa.insert(table).values(**row, id=identifier, recorded_at=now()))
+        known = connection.execute(sa.select(table.c.scope).where(table.c.id == identifier)).first()
+        if known is None:
+            connection.execute(sa.insert(table).values(**row, id=identifier, scope=item.scope, recorded_at=now()))
+        elif item.scope and not known.scope:
+            connection.execute(sa.update(table).where(table.c.id == identifier).values(scope=item.scope))
 
 
 def write_certificates(connection: sa.Connection, items: Iterable[Certificate]) -> None:

@@ -2,5 +2,5 @@
 
 from __future__ import annotations
 
-HEAD = "0001"
+HEAD = "0002"
 """Newest migration in `migrations/versions`."""

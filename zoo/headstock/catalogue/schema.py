@@ -78,7 +78,7 @@ edges = Table(
 evidence = Table(
     "evidence",
     metadata,
-    Column("id", _DIGEST, primary_key=True),  # digest of the statement: the same one is kept once
+    Column("id", _DIGEST, primary_key=True),  # digest of the statement, its scope apart: the same one is kept once
     _artefact("subject"),
     Column("field", String(64), nullable=False),
     Column("value", Text, nullable=False),
@@ -86,6 +86,7 @@ evidence = Table(
     Column("locator", Text, nullable=False),
     Column("raw", Text, nullable=False),
     Column("recorded_at", _TIME, nullable=False),
+    Column("scope", String(16), nullable=False),  # empty where the source does not say what of the subject it means
     Index("ix_evidence_subject", "subject"),
 )
 

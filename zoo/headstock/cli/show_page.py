@@ -106,7 +106,8 @@ def _licence(licence: Mapping[str, Any]) -> Lines:
     if not licence["statements"]:
         yield "NOASSERTION: no source states a licence"
     for item in licence["statements"]:
-        yield f"{item['value']:<{_WIDTH}}{item['source']}, about {item['kind']} {item['label']}"
+        part = f"the {item['scope']} of " if item["scope"] else ""
+        yield f"{item['value']:<{_WIDTH}}{item['source']}, about {part}{item['kind']} {item['label']}"
         yield f"{'':<{_WIDTH}}at {item['locator']}"
         if item["raw"]:
             yield f"{'':<{_WIDTH}}in its words: {' '.join(item['raw'].split())!r}"

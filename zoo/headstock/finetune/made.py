@@ -24,6 +24,7 @@ from headstock.records import (
     artefact_of,
 )
 from headstock.servable import ServableBackbone
+from headstock.sources.plugin_code import code_evidence
 
 if TYPE_CHECKING:
     from headstock.catalogue import Catalogue
@@ -142,7 +143,7 @@ def publish_made(
                     Edge(head.digest, "built_by_plugin", plugin.digest),
                     *edges(head.digest),
                 ),
-                evidence=evidence,
+                evidence=(*evidence, *code_evidence(plugin)),
                 details={
                     **common,
                     "backbone": standing.name,

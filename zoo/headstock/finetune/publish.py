@@ -28,6 +28,7 @@ from headstock.records import (
     Version,
     artefact_of,
 )
+from headstock.sources.plugin_code import code_evidence
 
 if TYPE_CHECKING:
     import torch
@@ -161,7 +162,7 @@ def publish(
                     *(_adapter_edges(catalogue, adapter, backbone, dataset) if adapter else ()),
                     *(origin(head.digest, under) if origin else ()),
                 ),
-                evidence=[*evidence, *([new_backbone.evidence()] if new_backbone else [])],
+                evidence=[*evidence, *code_evidence(plugin), *([new_backbone.evidence()] if new_backbone else [])],
                 certificates=new_backbone.certificates if new_backbone else [],
                 details={**details, "head": head.digest},
             )

@@ -22,6 +22,6 @@ def _table() -> Mapping[str, list[dict[str, Any]]]:
 def known_statements(repository: str, subject: Digest) -> tuple[Evidence, ...]:
     """Statements about `hf:ORG/NAME`, each with where it was read; none for a repository that is not in the table."""
     return tuple(
-        Evidence(subject, "licence", row["licence"], "known-checkpoint", row["locator"], row.get("raw", ""))
+        Evidence(subject, "licence", row["licence"], "known-checkpoint", row["locator"], row.get("raw", ""), "weights")
         for row in _table().get(repository, [])
     )

@@ -93,7 +93,8 @@ def _properties(facts: Facts, digest: str) -> Iterator[tuple[str, str]]:
     for relation, parent in facts.edges.get(digest, ()):
         yield relation, parent
     for statement in facts.own_statements(digest):
-        yield "licence-evidence", f"{statement.source} at {statement.locator}: {statement.value}"
+        about = f" about {statement.scope}" if statement.scope else ""
+        yield "licence-evidence", f"{statement.source} at {statement.locator}{about}: {statement.value}"
 
 
 def _card(facts: Facts, digest: str, identity: Mapping[str, Any], version: Version | None) -> dict[str, Any]:

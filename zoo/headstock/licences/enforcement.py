@@ -126,7 +126,7 @@ def _keep_unless_allowed(catalogue: Catalogue, found: Verdict) -> None:
 
 def data_statement(licence: str, said: str) -> Statement:
     """What the operator says about the licence of a data set; silence is recorded as silence."""
-    return Statement("licence", licence or NOASSERTION, OPERATOR, "fine-tune --data-licence", said)
+    return Statement("licence", licence or NOASSERTION, OPERATOR, "fine-tune --data-licence", said, "data")
 
 
 def _name_warning(found: Verdict, policy: Policy, name: str) -> str:

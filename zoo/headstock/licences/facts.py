@@ -81,7 +81,7 @@ class Facts:
     def read(cls, query: Query) -> Facts:
         """Facts of a catalogue; `query` runs one SELECT. Raises `Corrupt` for a decision whose event was changed."""
         rows = list(query(ARTEFACTS))
-        evidence = query("SELECT subject, field, value, source, locator, raw FROM evidence")
+        evidence = query("SELECT subject, field, value, source, locator, raw, scope FROM evidence")
         files: dict[str, dict[str, Digest]] = {}
         for artefact, role, blob in query(
             f"SELECT artefact, role, blob FROM files WHERE role IN {TEXT_ROLES} ORDER BY artefact, role"

@@ -38,7 +38,8 @@ _DATA_SCOPE: dict[str, Scope] = {
 }
 
 # Recorded, but no terms travel: measuring on data copies nothing, and a plugin's code is not in the weights.
-_NOTHING = {"evaluated_on", "built_by_plugin"}
+BUILT_BY = "built_by_plugin"
+_NOTHING = {"evaluated_on", BUILT_BY}
 
 
 class Reach(NamedTuple):

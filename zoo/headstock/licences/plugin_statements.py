@@ -21,7 +21,7 @@ def plugin_statements(records: Iterable[LicenceRecord], label: str) -> list[Stat
         meaning = resolve(record.licence)
         value = str(meaning.expression) if meaning.expression is not None else NOASSERTION
         raw = record.licence if value == NOASSERTION else record.evidence
-        found.append(Statement("licence", value, "manifest", record.evidence, raw))
+        found.append(Statement("licence", value, "manifest", record.evidence, raw, "weights"))
     return found
 
 

@@ -97,6 +97,8 @@ def replay(proof: Mapping[str, Any]) -> Value:
             raise Corrupt(f"the record of {licence} has changed since the proof was made", fix="headstock licence why")
     day = date.fromisoformat(proof["date"]) if "date" in proof else None
     judge = Judge(Policy.from_mapping(proof["policy"]), Context.from_mapping(proof["context"]), day)
+    for beside in proof.get("code", ()):
+        _replay(judge, beside)
     return _replay(judge, proof)
 
 

@@ -54,7 +54,8 @@ class Provenance:
     def proof(self, act: Act) -> dict[str, Any]:
         """The proof of one act without the names of those who decided."""
         whole = self.verdicts[act].proof
-        return {**whole, "of": [self._anonymous(node) for node in whole["of"]]}
+        lists = {key: [self._anonymous(node) for node in whole[key]] for key in ("of", "code") if key in whole}
+        return {**whole, **lists}
 
     def _anonymous(self, node: Mapping[str, Any]) -> dict[str, Any]:
         if "concluded" not in node:

@@ -13,7 +13,7 @@ from headstock.licences.context import Context
 from headstock.licences.expression import Expression, parse
 from headstock.licences.facts import Facts
 from headstock.licences.judge import Duty, Judge, Situation
-from headstock.licences.lineage import COPIES, OUTPUTS, Reach, Step, walk
+from headstock.licences.lineage import BUILT_BY, COPIES, OUTPUTS, Reach, Step, walk
 from headstock.licences.policy import Policy
 from headstock.licences.proof import FORMAT, Node, combined, fact, leaves, outcome_of, reasons, sharing_node
 from headstock.licences.statements import Declared, Finding, declared
@@ -55,6 +55,7 @@ class Prover:
         nodes = [self._step(step) for step in steps]
         share = self._sharing(steps)
         nodes += [share] if share else []
+        code = self._code(steps)
         value = all_of(node["value"] for node in nodes)
         findings = self._findings(steps)
         below = [node for level in ("deny", "unknown") for node in nodes if node["value"] == level]
@@ -64,11 +65,13 @@ class Prover:
             "subject": subject,
             "context": self._use,
             "policy": self._policy.as_json,
-            "records": self._records(nodes),
+            "records": self._records([*nodes, *code]),
             "op": "all",
             "of": nodes,
             "value": value,
         }
+        if code:
+            whole["code"] = code
         docs = [doc for licence in whole["records"] if (doc := library.find(licence))]
         last_days = [date.fromisoformat(doc.lifecycle.expires) for doc in docs if doc.lifecycle.expires]
         if last_days:
@@ -97,6 +100,28 @@ class Prover:
             **node,
         }
 
+    def _code(self, steps: Iterable[Step]) -> list[Node]:
+        """What is known of the code that made the parts, each plugin for itself.
+
+        It stands beside the verdict and is no part of it: code is not in the weights, and no server runs a plugin.
+        """
+        made: dict[str, list[str]] = {}
+        for digest in dict.fromkeys(step.reach.digest for step in steps):
+            for relation, parent in self._facts.edges.get(digest, ()):
+                if relation == BUILT_BY:
+                    made.setdefault(parent, []).append(digest)
+        plugins = sorted(made, key=lambda digest: (self._facts.label(digest), digest))
+        return [
+            {
+                "about": self._facts.label(plugin),
+                "digest": plugin,
+                "relation": BUILT_BY,
+                "child": min(made[plugin]),
+                **self._judged(Reach(plugin))[0],
+            }
+            for plugin in plugins
+        ]
+
     def _judged(self, reach: Reach) -> tuple[Node, frozenset[Duty]]:
         """The node and duties of one reach; a backbone is judged once for all the heads on it."""
         known = self._nodes.get(reach)
@@ -119,7 +144,9 @@ class Prover:
         readings = self._read(digest).readings
         if readings:
             nodes = [self._reading(reading, situation) for reading in readings]
-            return nodes[0] if len(nodes) == 1 else combined("agree", nodes)
+            node = nodes[0] if len(nodes) == 1 else combined("agree", nodes)
+            covered = sorted({s.scope for s in self._facts.statements_about(digest) if s.scope})
+            return {**node, "covers": covered} if covered else node
         if situation.scope in ("note", "attribute"):
             return fact("allow", "no source states its licence; only a remark is wanted of it")
         if self._facts.made_here(digest):

@@ -12,7 +12,10 @@ _DEEPEST = 12
 
 
 def tree(proof: Mapping[str, Any]) -> str:
-    """One line per artefact under what it is part of, with its licence, and lines below for what stands against it."""
+    """One line per artefact under what it is part of, with its licence, and lines below for what stands against it.
+
+    What sources speak of (`[weights]`) stands behind the licence; code that is no part of the verdict comes last.
+    """
     nodes = list(proof["of"])
     below: dict[str, list[Mapping[str, Any]]] = {}
     for node in nodes:
@@ -27,12 +30,15 @@ def tree(proof: Mapping[str, Any]) -> str:
             shown.add(node["digest"])
             waiting += [(child, depth + 1) for child in reversed(below.get(node["digest"], []))]
     lines += [line for node in below.get("whole", []) for line in _lines(node, "")]
+    for node in proof.get("code", ()):
+        lines += _lines({**node, "relation": "beside the verdict, the code of"}, "")
     return "\n".join(lines)
 
 
 def _lines(node: Mapping[str, Any], indent: str) -> Iterator[str]:
     relation = f"{node['relation']} " if node.get("relation") else ""
-    yield f"{node['value']:<8} {indent}{relation}{node['about']}: {terms(node)}"
+    covers = f" [{', '.join(node['covers'])}]" if "covers" in node else ""
+    yield f"{node['value']:<8} {indent}{relation}{node['about']}: {terms(node)}{covers}"
     for reason in reasons(node):
         yield f"{'':<8} {indent}  because {reason}"
     if "concluded" in node:

@@ -17,6 +17,7 @@ from headstock.objectives.prepare import Prepared, prepare
 from headstock.objectives.probe import Probe, compare, open_probe
 from headstock.objectives.report import Learned, build_report, summary
 from headstock.records import Edge, Publication, Version, artefact_of
+from headstock.sources.plugin_code import code_evidence
 
 if TYPE_CHECKING:
     from headstock.backbone.restore import Restored
@@ -202,7 +203,7 @@ def _publish(
                 *made.edges(dataset.digest, recipe.strategy.initial),
                 Edge(backbone.digest, "built_by_plugin", plugin.digest),
             ),
-            evidence=(stated.about(dataset.digest), made.evidence()),
+            evidence=(stated.about(dataset.digest), made.evidence(), *code_evidence(plugin)),
             certificates=made.certificates,
             details=summary(prepared, report),
         )

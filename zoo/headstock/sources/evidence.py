@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from headstock.sources.fetched import Statement, is_licence_text
+from headstock.sources.fetched import Statement, covered_by, is_licence_text
 from headstock.sources.licence_ids import NOASSERTION, normalise
 from headstock.sources.licence_text import first_words, recognise
 
@@ -38,28 +38,30 @@ def card_statements(path: Path, locator: str) -> list[Statement]:
 def licence_statement(value: Any, source: str, locator: str, beside: Mapping[str, Any] | None = None) -> Statement:
     """The statement of one `license` value as hubs and cards write it.
 
-    A list says neither "and" nor "or", so more than one licence is `NOASSERTION` with the list as raw text.
+    It is about the weights: hubs and cards speak of the model that they show. A list says neither "and" nor "or", so
+    more than one licence is `NOASSERTION` with the list as raw text.
     """
     listed = [str(v) for v in value] if isinstance(value, list) else [] if value is None else [str(value)]
     raw = ", ".join(listed)
     for key in ("license_name", "license_link"):
         if beside and beside.get(key):
             raw += f"; {key}: {beside[key]}"
-    return Statement("licence", normalise(listed[0]) if len(listed) == 1 else NOASSERTION, source, locator, raw)
+    value = normalise(listed[0]) if len(listed) == 1 else NOASSERTION
+    return Statement("licence", value, source, locator, raw, "weights")
 
 
 def licence_file_statements(path: Path, locator: str) -> list[Statement]:
     """The licence that a text is, word for word, with its first words; if none, which known one it is most like."""
     from headstock.licences.texts import recognise_words, resembled
 
-    text = _read(path)
+    text, scope = _read(path), covered_by(path.name)
     known = recognise(text)
     known = recognise_words(text) or NOASSERTION if known == NOASSERTION else known
-    said = [Statement("licence", known, "licence-file", locator, first_words(text))]
+    said = [Statement("licence", known, "licence-file", locator, first_words(text), scope)]
     licence, likeness = resembled(text) if known == NOASSERTION else ("", 0.0)
     if licence:
         # Never a value: what is nearly a licence is another.
-        said.append(Statement("licence", NOASSERTION, "similarity", locator, f"{likeness:.0%} like {licence}"))
+        said.append(Statement("licence", NOASSERTION, "similarity", locator, f"{likeness:.0%} like {licence}", scope))
     return said
 
 

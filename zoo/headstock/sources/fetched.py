@@ -12,12 +12,14 @@ from typing import Any
 
 from headstock.digest import Digest, digest_file
 from headstock.errors import InvalidInput
+from headstock.evidence import Covered
 from headstock.hookspecs import SourceFiles
 from headstock.records import Evidence
 
 _LICENCE_TEXT = r"(?:LICENSE|LICENCE|COPYING)(?:[_-](?:MODELS?|WEIGHTS))?|MODEL[_-]LICEN[SC]E"
 _ENDING = r"(?:\.[A-Za-z]+)?"
 _WORDS = re.compile(rf"README\.md|(?:{_LICENCE_TEXT}|NOTICE|USE[_-]POLICY){_ENDING}")
+_OF_WEIGHTS = re.compile(r"MODEL|WEIGHTS")
 _TEXT = re.compile(rf"(?:{_LICENCE_TEXT}){_ENDING}")
 
 _ALLOWED = re.compile(
@@ -51,10 +53,12 @@ class Statement:
     source: str
     locator: str
     raw: str = ""
+    scope: Covered = ""
+    """As in `Evidence`."""
 
     def about(self, subject: Digest) -> Evidence:
         """The same statement as a catalogue record about `subject`."""
-        return Evidence(subject, self.field, self.value, self.source, self.locator, self.raw[:200])
+        return Evidence(subject, self.field, self.value, self.source, self.locator, self.raw[:200], self.scope)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +90,11 @@ def is_words(name: str) -> bool:
 def is_licence_text(name: str) -> bool:
     """True for a licence of the weights; a `LICENSE-CODE` beside it is about something else."""
     return _TEXT.fullmatch(name) is not None
+
+
+def covered_by(name: str) -> Covered:
+    """What a licence text is about, as far as its file name says: `MODEL_LICENSE` weights, `LICENSE` nothing."""
+    return "weights" if _OF_WEIGHTS.search(name) else ""
 
 
 def check_complete(names: Iterable[str], label: str) -> None:

@@ -44,7 +44,7 @@ def _statements(properties: Mapping[str, str], locator: str) -> list[Statement]:
     for value in spoken:
         made = licence_statement(value, "onnx-metadata", locator, beside)
         licence = made.value if value is None or made.value != NOASSERTION else _plain(value)
-        found.append(Statement("licence", licence, made.source, locator, made.raw + author))
+        found.append(Statement("licence", licence, made.source, locator, made.raw + author, made.scope))
     return found
 
 

@@ -38,7 +38,7 @@ def fetch_package(source: str, rest: str, workdir: Path) -> Fetched:
     documents = documents_under(workdir)
     statements = folder_statements(workdir, config, label) + onnx_statements(folder, label)
     if distribution:
-        statements += _distribution_statements(distribution, label)
+        statements += distribution_statements(distribution, label)
         texts = _licence_files(distribution)
         if texts and "licence" not in documents:
             documents["licence"] = workdir / "LICENSE"
@@ -90,7 +90,8 @@ def _distribution(module: str) -> metadata.Distribution | None:
     return metadata.distribution(names[0]) if names else None
 
 
-def _distribution_statements(distribution: metadata.Distribution, label: str) -> list[Statement]:
+def distribution_statements(distribution: metadata.Distribution, label: str) -> list[Statement]:
+    """What the metadata and the licence texts of an installed distribution say of it."""
     statements = package_statements(distribution.metadata, f"{label}/METADATA")
     for path in _licence_files(distribution):
         statements += licence_file_statements(path, f"{label}/{path.name}")

@@ -335,6 +335,7 @@ class Statement(_message.Message):
     SOURCE_FIELD_NUMBER: _builtins.int
     LOCATOR_FIELD_NUMBER: _builtins.int
     RAW_FIELD_NUMBER: _builtins.int
+    SCOPE_FIELD_NUMBER: _builtins.int
     field: _builtins.str
     """What is stated: `licence`, `parent`..."""
     value: _builtins.str
@@ -348,6 +349,8 @@ class Statement(_message.Message):
     """Where exactly, with revision."""
     raw: _builtins.str
     """What the source said in its own words."""
+    scope: _builtins.str
+    """What of the subject it is about: `weights`, `code`, `tokenizer`, `data`, `docs`; empty where its source does not say."""
     def __init__(
         self,
         *,
@@ -358,10 +361,11 @@ class Statement(_message.Message):
         source: _builtins.str = ...,
         locator: _builtins.str = ...,
         raw: _builtins.str = ...,
+        scope: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["field", b"field", "locator", b"locator", "raw", b"raw", "source", b"source", "subject", b"subject", "subject_kind", b"subject_kind", "value", b"value"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["field", b"field", "locator", b"locator", "raw", b"raw", "scope", b"scope", "source", b"source", "subject", b"subject", "subject_kind", b"subject_kind", "value", b"value"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

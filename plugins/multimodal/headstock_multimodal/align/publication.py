@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from headstock.finetune.recipe import Recipe
 from headstock.records import Artefact, Edge, Publication, Version, artefact_of
+from headstock.sources.plugin_code import code_evidence
 from headstock_multimodal.align.report import summary
 from headstock_multimodal.heads.towers import PLUGIN, Tower
 
@@ -50,7 +51,7 @@ def publish(
                 Edge(backbone.digest, "trained_on_outputs_of", other.digest),
                 Edge(backbone.digest, "built_by_plugin", plugin.digest),
             ),
-            evidence=(stated.about(dataset.digest), made.evidence()),
+            evidence=(stated.about(dataset.digest), made.evidence(), *code_evidence(plugin)),
             certificates=made.certificates,
             details=summary(made, towers[role].name, report),
         )

@@ -31,6 +31,7 @@ from headstock.records import (
     artefact_of,
 )
 from headstock.servable import ServableModel, load_linear
+from headstock.sources.plugin_code import code_evidence
 
 if TYPE_CHECKING:
     from headstock.catalogue import Catalogue
@@ -108,7 +109,10 @@ def publish_change(
                 subject=model.digest,
                 artefacts=artefacts,
                 edges=edges,
-                evidence=[change.stated.about(data.digest)] if change.act != "erase" else [],
+                evidence=[
+                    *([change.stated.about(data.digest)] if change.act != "erase" else []),
+                    *code_evidence(plugin),
+                ],
                 details=_details(report, head) | inherited(parent.version),
             )
         )

@@ -132,17 +132,27 @@ class _Writer:
     def _annotate(self, made: Any, digest: str, version: Version | None) -> None:
         stated = elements(self._facts, digest, version, FORMAT)
         if stated:
-            self._made(
-                "Annotation",
-                f"minimum-{digest.replace(':', '-')}",
-                annotationType=self._spdx.AnnotationType.other,
-                contentType="application/json",
-                statement=json.dumps(stated, sort_keys=True, ensure_ascii=False),
-                subject=made,
-            )
+            self._note(made, f"minimum-{digest.replace(':', '-')}", stated)
+
+    def _note(self, about: Any, fragment: str, content: Any) -> None:
+        """JSON for which the specification has no field."""
+        self._made(
+            "Annotation",
+            fragment,
+            annotationType=self._spdx.AnnotationType.other,
+            contentType="application/json",
+            statement=json.dumps(content, sort_keys=True, ensure_ascii=False),
+            subject=about,
+        )
 
     def _licensed(self, digest: str, package: Any) -> None:
         settled = settle(self._facts, digest)
+        said = [
+            {"value": s.value, "source": s.source, "locator": s.locator, "about": s.scope or NOASSERTION}
+            for s in self._facts.own_statements(digest)
+        ]
+        if said:
+            self._note(package, f"evidence-{digest.replace(':', '-')}", said)
         self._relate(package, "hasDeclaredLicense", [self._licence(settled.declared)], settled.declared)
         self._relate(package, "hasConcludedLicense", [self._licence(settled.concluded)], settled.concluded)
 
