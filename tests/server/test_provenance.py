@@ -105,6 +105,7 @@ def test_declared_and_concluded_licences_stand_apart_with_their_evidence(stub: Z
     assert backbone.reason == "read at the publisher's page"
     (said,) = backbone.statements
     assert (said.field, said.value, said.source, said.locator) == ("licence", "CC0-1.0", "manifest", "toy:manifest")
+    assert said.scope == "weights"
     assert {a.declared for a in ask(stub).artefacts if a.kind == "dataset"} == {"NOASSERTION"}
 
 

@@ -652,7 +652,7 @@ def test_statements_from_before_scopes_keep_what_they_said_and_learn_it_when_it_
     assert settings.sqlite_path is not None
     identity = {"kind": "source", "spec": "hf:org/bert"}
     source = artefact_of("source", identity)
-    said = {"subject": source.digest, "field": "licence", "value": "MIT", "source": "card", "locator": "c", "raw": "mit"}
+    said = {"subject": source.digest, "field": "licence", "value": "MIT", "source": "card", "locator": "c", "raw": ""}
     with sqlite3.connect(settings.sqlite_path) as raw:
         row = (source.digest, "source", canonical_json(identity).decode(), False, "2026-01-01T00:00:00Z")
         raw.execute("INSERT INTO artefacts VALUES (?, ?, ?, ?, ?)", row)

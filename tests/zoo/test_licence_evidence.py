@@ -7,15 +7,18 @@ from pathlib import Path
 
 import pytest
 
+from headstock.records import artefact_of
 from headstock.sources.evidence import (
     card_statements,
     config_statements,
+    folder_statements,
     licence_file_statements,
     licence_statement,
     package_statements,
 )
 from headstock.sources.licence_ids import normalise
 from headstock.sources.licence_text import recognise
+from headstock.sources.plugin_code import code_evidence
 
 ROOT = Path(__file__).parents[2]
 MIT = """MIT License
@@ -178,6 +181,34 @@ def test_package_metadata_may_hold_an_expression_a_name_or_a_whole_text() -> Non
     found = [(s.value, s.raw.partition(":")[0]) for s in package_statements(message, "x")]
     assert found == [("Apache-2.0 OR MIT", "License-Expression"), ("MIT", "License")]
     assert package_statements(Message(), "x") == []
+
+
+def test_a_voice_says_what_it_is_about_where_that_is_known(tmp_path: Path) -> None:
+    """Hubs, cards and weight tags speak of weights; a plain LICENSE in a repository of both does not say."""
+    for name in ("LICENSE", "MODEL_LICENSE", "LICENSE-WEIGHTS.txt"):
+        (tmp_path / name).write_text(MIT)
+    (tmp_path / "README.md").write_text("---\nlicense: mit\n---\n")
+    config = {"pretrained_cfg": {"license": "cc-by-nc-4.0"}}
+    said = {s.locator.partition("/")[2]: s.scope for s in folder_statements(tmp_path, config, "x")}
+    assert said == {
+        "README.md": "weights",
+        "LICENSE": "",
+        "MODEL_LICENSE": "weights",
+        "LICENSE-WEIGHTS.txt": "weights",
+        "config.json#pretrained_cfg": "weights",
+    }
+    assert licence_statement("mit", "hub-tag", "x").scope == "weights"
+
+
+def test_the_code_of_an_installed_plugin_says_its_licence() -> None:
+    """Of the version that is installed and of no other."""
+    installed = metadata.version("headstock")
+    plugin = artefact_of("plugin", {"kind": "plugin", "distribution": "headstock", "version": installed})
+    found = code_evidence(plugin)
+    assert {(s.value, s.scope, s.subject) for s in found} == {("Apache-2.0", "code", plugin.digest)}
+    assert {s.locator for s in found} >= {f"distribution:headstock@{installed}/METADATA"}
+    for other in ({"distribution": "headstock", "version": "0.0.0"}, {"distribution": "no-such-thing", "version": "1"}):
+        assert code_evidence(artefact_of("plugin", {"kind": "plugin", **other})) == ()
 
 
 def test_a_hub_tag_that_is_absent_is_noassertion() -> None:

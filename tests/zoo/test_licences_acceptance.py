@@ -6,13 +6,14 @@ from collections.abc import Sequence
 
 import pytest
 
-from headstock.errors import FailedPrecondition
+from headstock.errors import Corrupt, FailedPrecondition
 from headstock.licences.composition import Verdict, judge
 from headstock.licences.context import Context
 from headstock.licences.expression import parse
 from headstock.licences.naming import check_published_name
 from headstock.licences.outbound import sharing
 from headstock.licences.policy import Policy
+from headstock.licences.proof import replay
 from headstock.licences.settled import settle
 from headstock.testing.lineage import Lineage
 
@@ -401,6 +402,54 @@ def test_evaluation_data_and_plugin_code_never_reach_the_weights(relation: str) 
     lineage.edge("bert", relation, "benchmark")
 
     assert ask(lineage, "bert", PUBLISH).value == "allow"
+
+
+def code_of(verdict: Verdict) -> list[tuple[str, str]]:
+    return [(node["about"], node["value"]) for node in verdict.proof.get("code", [])]
+
+
+def test_the_code_of_plugins_has_verdicts_of_its_own_beside_that_on_the_composition() -> None:
+    """Neither stricter nor milder for it; a plugin of which nothing is stated is unknown, not allowed."""
+    lineage = Lineage()
+    lineage.backbone("bert", tag="apache-2.0")
+    lineage.model("intents", on="bert")
+    alone = ask(lineage, "intents", COMMERCIAL)
+    for plugin, licence in (("free", "MIT"), ("nc", "CC-BY-NC-4.0"), ("silent", "")):
+        lineage.plugin(plugin, licence=licence)
+        lineage.edge("bert", "built_by_plugin", plugin)
+    lineage.edge("head of intents", "built_by_plugin", "nc")
+
+    verdict = ask(lineage, "intents", COMMERCIAL)
+
+    assert code_of(alone) == []
+    assert code_of(verdict) == [("plugin free", "allow"), ("plugin nc", "deny"), ("plugin silent", "unknown")]
+    assert (verdict.value, verdict.reason, verdict.duties) == (alone.value, alone.reason, alone.duties)
+    assert verdict.proof_id != alone.proof_id
+    assert replay(verdict.proof) == "allow"
+
+
+def test_a_proof_whose_code_says_what_does_not_follow_is_not_replayed() -> None:
+    lineage = Lineage()
+    lineage.backbone("bert", tag="apache-2.0")
+    lineage.plugin("nc", licence="CC-BY-NC-4.0")
+    lineage.edge("bert", "built_by_plugin", "nc")
+    proof = dict(ask(lineage, "bert", COMMERCIAL).proof)
+    proof["code"] = [{**proof["code"][0], "value": "allow"}]
+
+    with pytest.raises(Corrupt, match="says 'allow' about 'plugin nc', but it is 'deny'"):
+        replay(proof)
+
+
+def test_a_plugin_under_a_free_licence_makes_no_unlicensed_backbone_free() -> None:
+    """What is known of code says nothing about weights."""
+    lineage = Lineage()
+    lineage.backbone("bert")
+    lineage.plugin("free", licence="MIT")
+    lineage.edge("bert", "built_by_plugin", "free")
+
+    assert ask(lineage, "bert", COMMERCIAL).value == "unknown"
+    assert settle(lineage.facts(), lineage["bert"]).declared == "NOASSERTION"
+    assert settle(lineage.facts(), lineage["free"]).declared == "MIT"
 
 
 @pytest.mark.parametrize("relation", ["finetuned_from", "quantised_from", "converted_from", "pruned_from"])

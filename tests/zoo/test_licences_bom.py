@@ -13,6 +13,7 @@ from headstock.catalogue import Catalogue
 from headstock.licences.cyclonedx import bom
 from headstock.licences.decisions import conclude
 from headstock.licences.gate import read_facts
+from headstock.records import Edge, Evidence, Publication, artefact_of
 from headstock.settings import Settings
 from headstock.testing.publications import backbone_publication, model_publication
 
@@ -85,6 +86,23 @@ def test_the_bom_covers_the_lineage_with_data_metrics_and_what_nobody_stated(cat
     assert {"name": "headstock:g7:models.producer", "value": "NOASSERTION"} in model["properties"]
     refs = [d["ref"] for d in document["dependencies"]]
     assert sorted(refs) == sorted(c["bom-ref"] for c in components(document))
+
+
+def test_a_bom_says_what_each_source_spoke_of(catalogue: Catalogue) -> None:
+    """The code of a plugin is a component with a licence of its own."""
+    backbone = catalogue.newest("wav2vec2").subject
+    plugin = artefact_of("plugin", {"kind": "plugin", "distribution": "acme", "version": "1"})
+    made = Edge(backbone, "built_by_plugin", plugin.digest)
+    said = Evidence(plugin.digest, "licence", "MIT", "package-metadata", "distribution:acme@1/METADATA", "MIT", "code")
+    catalogue.publish(Publication("wav2vec2", "backbone", backbone, [plugin], [made], [said]))
+
+    document = bom(read_facts(catalogue), catalogue.newest("intents"))
+
+    (code,) = (c for c in components(document) if c["type"] == "library")
+    declared, concluded = (choice["license"] for choice in code["licenses"])
+    assert (declared["id"], concluded["name"]) == ("MIT", "NOASSERTION")
+    words = "package-metadata at distribution:acme@1/METADATA about code: MIT"
+    assert {"name": "headstock:licence-evidence", "value": words} in code["properties"]
 
 
 def test_the_bom_is_byte_stable(catalogue: Catalogue) -> None:

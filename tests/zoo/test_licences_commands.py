@@ -417,6 +417,35 @@ def test_a_hub_that_does_not_answer_is_reported_not_raised(
     assert (done.code, json.loads(done.out)[0]["direction"]) == (0, "unreachable")
 
 
+# ---------------------------------------------------------------------------------------------- scopes
+def test_show_and_why_say_what_a_licence_is_of_and_keep_code_apart(filled: Catalogue, run: Run) -> None:
+    """Weights and code are two questions."""
+    head = Digest(filled.artefact(filled.newest("intents").subject).identity["head"])
+    plugin = artefact_of("plugin", {"kind": "plugin", "distribution": "acme", "version": "1"})
+    bert = filled.newest("bert").subject
+    add(
+        filled,
+        "intents",
+        [plugin],
+        Edge(head, "built_by_plugin", plugin.digest),
+        Evidence(
+            plugin.digest, "licence", "AGPL-3.0-only", "package-metadata", "distribution:acme@1/METADATA", "", "code"
+        ),
+        Evidence(bert, "licence", "Apache-2.0", "hub-tag", "hf:org/bert@1", "apache-2.0", "weights"),
+    )
+
+    shown, why = run("show", "intents").out, run("licence", "why", "intents").out
+
+    assert "AGPL-3.0-only" in shown
+    assert "package-metadata, about the code of plugin acme" in shown
+    assert "hub-tag, about the weights of backbone family2" in shown
+    assert "card, about backbone family2" in shown
+    lines = why.splitlines()
+    assert "allow      composed_of backbone family2: Apache-2.0 / MIT [weights]" in lines
+    assert "allow    beside the verdict, the code of plugin acme: AGPL-3.0-only [code]" in lines
+    assert "AGPL" not in why.partition("Duties")[2]
+
+
 # ---------------------------------------------------------------------------------------------- the next list
 def test_the_list_after_a_decision_judges_nothing_and_shows_it(
     catalogue: Catalogue, settings: Settings, run: Run

@@ -6,7 +6,7 @@ import copy
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given, settings
@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from headstock.digest import Digest
 from headstock.errors import Corrupt
+from headstock.evidence import Covered
 from headstock.licences import library
 from headstock.licences.alike import Alike, values_of
 from headstock.licences.composition import judge, judge_many
@@ -255,6 +256,21 @@ def test_the_order_of_edges_and_statements_is_irrelevant(
 
     assert first == second
     assert first.proof_id == second.proof_id
+
+
+@settings(max_examples=100, deadline=None)
+@given(lineages(), contexts, stances, st.data())
+def test_what_a_statement_is_about_makes_no_verdict_milder(
+    lineage: Drawn, context: Context, positions: dict[str, str], data: st.DataObject
+) -> None:
+    """A licence said of code counts against weights too, until a person decides: nothing is lost by a wrong scope."""
+    policy = Policy.from_mapping({"stances": positions})
+    scope = st.sampled_from(get_args(Covered))
+    told = replace(lineage, statements=[replace(s, scope=data.draw(scope)) for s in lineage.statements])
+
+    before, after = (judge(one.facts(), one.subject, context, policy) for one in (lineage, told))
+
+    assert (after.value, after.reason, after.duties) == (before.value, before.reason, before.duties)
 
 
 @settings(max_examples=150, deadline=None)

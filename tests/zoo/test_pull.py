@@ -29,7 +29,7 @@ from headstock.errors import (
 from headstock.hookspecs import BackboneFamily
 from headstock.names import Reference
 from headstock.plugin_host import PluginHost, open_host
-from headstock.records import Version
+from headstock.records import Version, artefact_of
 from headstock.servable import load_backbone
 from headstock.testing.hub import COMMIT, LocalHub, Repository
 from headstock.testing.tiny import make_tiny_bert
@@ -72,7 +72,10 @@ def test_the_version_says_where_it_came_from_and_what_made_it(tiny_catalogue: Ca
 
 def test_lineage_names_the_source_and_the_plugin(tiny_catalogue: Catalogue) -> None:
     found = edges(tiny_catalogue, newest(tiny_catalogue))
-    assert found["built_by_plugin"][0]["distribution"] == "headstock"
+    plugin = found["built_by_plugin"][0]
+    assert plugin["distribution"] == "headstock"
+    said = tiny_catalogue.evidence(artefact_of("plugin", plugin).digest)
+    assert {(s.value, s.scope) for s in said} == {("Apache-2.0", "code")}
     assert found["converted_from"][0]["spec"] == "path:tiny-bert"
     assert "finetuned_from" not in found
 

@@ -74,6 +74,15 @@ class Lineage:
         self._edges.append((digest, "head_on" if kind == "head" else "adapter_of", self[on]))
         return digest
 
+    def plugin(self, name: str, *, licence: str = "") -> Digest:
+        """A plugin's distribution, and what its metadata say of its code."""
+        digest = self._add(name, {"kind": "plugin", "distribution": name, "version": "1"})
+        if licence:
+            locator = f"distribution:{name}@1/METADATA"
+            said = Evidence(digest, "licence", licence, "package-metadata", locator, licence, "code")
+            self._statements.append(said)
+        return digest
+
     def edge(self, child: str, relation: str, parent: str) -> None:
         """A lineage edge."""
         self._edges.append((self[child], relation, self[parent]))
@@ -89,7 +98,8 @@ class Lineage:
             return
         made = licence_statement(written or None, source, locator)
         value = written if isinstance(written, str) and written.startswith("LicenseRef-headstock") else made.value
-        self._statements.append(Evidence(subject, "licence", value, source, locator, made.raw if raw is None else raw))
+        words = made.raw if raw is None else raw
+        self._statements.append(Evidence(subject, "licence", value, source, locator, words, made.scope))
 
     def conclude(self, name: str, licence: str, reason: str = "read it") -> None:
         """A decision by a person."""

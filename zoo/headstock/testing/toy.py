@@ -131,7 +131,7 @@ def publish_backbone(
         kind="backbone",
         subject=digest,
         artefacts=[Artefact(digest, "backbone", identity, files)],
-        evidence=[Evidence(digest, "licence", "CC0-1.0", "manifest", "toy:manifest", "made by the test kit")],
+        evidence=[Evidence(digest, "licence", "CC0-1.0", "manifest", "toy:manifest", "of the test kit", "weights")],
         certificates=[certificate],
         details={"source": "toy", "seed": seed},
     )
