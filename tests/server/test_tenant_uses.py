@@ -293,8 +293,8 @@ def test_tenants_with_one_use_are_judged_once(nc: Catalogue, monkeypatch: pytest
     judged: list[Context] = []
     inner = judging.judge_many
     monkeypatch.setattr(
-        judging, "judge_many", lambda facts, subjects, context, policy: (
-            judged.append(context), inner(facts, subjects, context, policy)
+        judging, "judge_many", lambda facts, subjects, context, policy, today: (
+            judged.append(context), inner(facts, subjects, context, policy, today)
         )[1],
     )  # fmt: skip
     many = "".join(f'[tenants.t{n}]\npurpose = "{"research" if n % 2 else "commercial"}"\n' for n in range(1000))

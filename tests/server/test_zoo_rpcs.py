@@ -127,6 +127,7 @@ def test_a_version_shows_its_identity_digests_and_licence_statements(readers: Zo
     [statement] = shown.statements
     assert (statement.field, statement.value, statement.subject) == ("licence", "CC0-1.0", shown.digests["backbone"])
     assert (statement.source, statement.locator, statement.raw) == ("manifest", "toy:manifest", "made by the test kit")
+    assert statement.scope == "weights"
     assert shown.certificate.shared
     assert shown.certificate.provider == "CPUExecutionProvider"
     assert not shown.conflicts

@@ -131,7 +131,9 @@ def publish_backbone(
         kind="backbone",
         subject=digest,
         artefacts=[Artefact(digest, "backbone", identity, files)],
-        evidence=[Evidence(digest, "licence", "CC0-1.0", "manifest", "toy:manifest", "of the test kit", "weights")],
+        evidence=[
+            Evidence(digest, "licence", "CC0-1.0", "manifest", "toy:manifest", "made by the test kit", scope="weights")
+        ],
         certificates=[certificate],
         details={"source": "toy", "seed": seed},
     )
