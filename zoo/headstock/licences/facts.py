@@ -228,10 +228,10 @@ def conclusions(query: Query) -> list[Conclusion]:
 
 
 def _group(edges: Iterable[Any]) -> dict[str, tuple[tuple[str, str], ...]]:
-    found: dict[str, set[tuple[str, str]]] = {}
+    found: dict[str, list[tuple[str, str]]] = {}
     for child, relation, parent in edges:
-        found.setdefault(child, set()).add((relation, parent))
-    return {child: tuple(sorted(steps)) for child, steps in found.items()}
+        found.setdefault(child, []).append((relation, parent))
+    return {child: tuple(sorted(set(s)) if len(s) > 1 else s) for child, s in found.items()}
 
 
 def _by_subject(statements: Iterable[Evidence]) -> dict[str, tuple[Evidence, ...]]:
