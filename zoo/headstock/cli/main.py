@@ -44,7 +44,7 @@ BUILT_IN: dict[str, tuple[str, str]] = {
 }
 
 
-# Commands after which other verdicts may hold, or other versions be there.
+# Built-in commands after which other verdicts may hold, or other versions be there. Those of plugins may do anything.
 _CHANGING = frozenset(
     ("pull", "variant", "fine-tune", "distil", "continue", "adapt", "cluster", "update", "remove", "gc", "licence")
 )
@@ -107,7 +107,7 @@ def cli() -> None:
 @click.pass_context
 def _leave_a_list_ready(ctx: click.Context, result: Any) -> Any:
     """Judge what a command has changed while what judges is imported anyway: the next list only reads it."""
-    if ctx.invoked_subcommand in _CHANGING:
+    if ctx.invoked_subcommand in _CHANGING or ctx.invoked_subcommand not in BUILT_IN:
         from headstock.licences.column import refresh
         from headstock.settings import Settings
 
