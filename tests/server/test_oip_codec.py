@@ -77,6 +77,20 @@ def test_a_shape_whose_product_overflows_in_numpy_is_refused() -> None:
         tensors.decode("x", "INT64", (2**32, 2**32), b"")
 
 
+@pytest.mark.parametrize("shape", [(2**40, 2**40, 0), (0, 2**62), (2**62, 2**62, 0), (0, 10**30), (10**4000, 10**4000)])
+@pytest.mark.parametrize("datatype", ["INT64", "BF16", "BOOL"])
+def test_a_shape_that_numpy_cannot_have_is_refused_also_where_it_holds_nothing(
+    shape: tuple[int, ...], datatype: str
+) -> None:
+    """JSON has sizes of any length; and a size of 0 does not make the others possible."""
+    for decode in (
+        lambda: tensors.decode("x", datatype, shape, b""),
+        lambda: tensors.decode_typed("x", datatype, shape, []),
+    ):
+        with pytest.raises(InvalidInput, match=r"no tensor can have|below 2"):
+            decode()
+
+
 @pytest.mark.parametrize("shape", [(-1,), (3, -2), (-(2**63),)])
 def test_negative_sizes_are_refused(shape: tuple[int, ...]) -> None:
     """-1 means "any size" in metadata only."""
