@@ -212,7 +212,7 @@ class DataPlane:
 
     async def _rows(self, model: LoadedModel, request: InferRequest) -> list[Row]:
         """The request's rows; raises `Exhausted` before making any if the queue has no room for them."""
-        count = rows.row_count(request)
+        count = rows.row_count(request, self.limits)
         self._scheduler.check_room(count, self._making)
         inputs = self._inputs.get(model)
         if inputs is None:
