@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from headstock.catalogue import Catalogue
 from headstock.errors import FailedPrecondition, HeadstockError, NotFound, Unavailable
-from headstock.names import Reference
+from headstock.names import Reference, check_name, is_number
 from headstock.records import Version
 from headstock_server.engine import Engine, LoadedModel
 from headstock_server.engine.budget import NoRoom
@@ -95,7 +95,7 @@ class Repository:
                     f"model {name!r} was unloaded on this server and answers nothing until it is loaded again",
                     fix=f"RepositoryModelLoad {name}",
                 )
-            if selector.isdigit():
+            if is_number(selector):
                 self._asked.add((name, version.number))
             known = version.number in self._snapshot.versions.get(name, {})
         if not known:
@@ -146,7 +146,7 @@ class Repository:
 
     def find(self, name: str, selector: str = "") -> Version:
         """The version that a name and selector mean, loaded or not; blocks. Raises `NotFound`."""
-        reference = Reference.parse(f"{name}:{selector}" if selector else name)
+        reference = Reference.parse(f"{check_name(name)}:{selector}" if selector else check_name(name))
         if self._names is not None and name not in self._names:
             raise NotFound(f"this server does not serve {name!r}; it serves {', '.join(sorted(self._names))}")
         return self.catalogue.version(reference)

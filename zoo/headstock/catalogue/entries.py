@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from headstock.catalogue import audit, schema
 from headstock.digest import Digest
 from headstock.errors import FailedPrecondition, NotFound
-from headstock.names import Reference
+from headstock.names import Reference, is_number
 from headstock.records import PRODUCTION, EntryKind, Version
 
 
@@ -74,7 +74,7 @@ def exact(connection: sa.Connection, name: str, number: int) -> Version:
 def resolve(connection: sa.Connection, reference: Reference) -> Version:
     """The version that a reference means; raises `NotFound` with what exists."""
     name, selector = reference.name, reference.selector
-    if selector.isdigit():
+    if is_number(selector):
         return exact(connection, name, int(selector))
     known = aliases(connection, name)
     alias = selector or PRODUCTION
