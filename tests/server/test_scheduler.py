@@ -538,6 +538,42 @@ def test_a_configured_delay_gathers_callers_that_come_close_together(
     assert [len(values) for values, _ in backbone.passes] == [8, 1]
 
 
+@dataclass
+class Expecting:
+    """Somebody is about to come, for an hour."""
+
+    complete: bool = False
+
+    def until(self, now: int) -> int:
+        return now + 3600 * 10**9
+
+    def asked(self, now: int) -> None: ...
+
+    def answered(self, requests: int, ran_ns: int, now: int) -> None: ...
+
+
+def test_a_request_in_a_hurry_does_not_wait_for_the_company_of_others(
+    make: Make, caller: Caller, model: FakeModel, backbone: FakeBackbone
+) -> None:
+    """A runner that waits looks again by itself, and that may be too late for who comes meanwhile."""
+    scheduler = make()
+    scheduler.submit(Ticket(model, rows(0)))
+    caller.wait(1)
+    (device,) = scheduler._devices.values()
+    device.company = Expecting()  # type: ignore[assignment]
+    patient = Ticket(model, rows(1))
+    scheduler.submit(patient, wake=False)
+    scheduler.wake()
+    _until(lambda: device.holding)
+    hurried = Ticket(model, rows(2), deadline=time.monotonic() + 1)
+    scheduler.submit(hurried, wake=False)
+    scheduler.wake()
+    caller.wait(3)
+    assert isinstance(hurried.result, np.ndarray)
+    assert isinstance(patient.result, np.ndarray)
+    assert [sorted(values) for values, _ in backbone.passes] == [[0.0], [1.0, 2.0]]
+
+
 def test_an_idle_runner_keeps_no_model_loaded(make: Make, caller: Caller, backbone: FakeBackbone) -> None:
     import gc
     import weakref
