@@ -47,6 +47,16 @@ def aliases(connection: sa.Connection, name: str) -> dict[str, int]:
     return {row.alias: row.number for row in connection.execute(query)}
 
 
+def all_aliases(connection: sa.Connection) -> dict[str, dict[str, int]]:
+    """Name to alias to version number, for names that have any."""
+    table = schema.aliases
+    query = sa.select(table.c.name, table.c.alias, table.c.number).order_by(table.c.name, table.c.alias)
+    found: dict[str, dict[str, int]] = {}
+    for row in connection.execute(query):
+        found.setdefault(row.name, {})[row.alias] = row.number
+    return found
+
+
 def newest(connection: sa.Connection, name: str) -> Version:
     """The highest version; raises `NotFound` with near names."""
     table = schema.versions
