@@ -55,6 +55,7 @@ class Repository:
         self._poll_seconds = poll_seconds
         # Guards the fields below for a few microseconds at a time; never held while something loads.
         self._lock = threading.Lock()
+        self._reading = threading.Lock()
         self._snapshot = Snapshot()
         self._loaded: dict[str, dict[int, LoadedModel]] = {}
         # Name to selector to model. The inner dicts are replaced, never changed, so `resolve` needs no lock.
@@ -262,9 +263,11 @@ class Repository:
             self.licences.stamp(model)
 
     def _read(self) -> None:
-        snapshot = Snapshot.read(self.catalogue, self._names)
-        with self._lock:
-            self._snapshot = snapshot
+        # One after the other, so that what was read later is never replaced by what was read before.
+        with self._reading:
+            snapshot = Snapshot.read(self.catalogue, self._names)
+            with self._lock:
+                self._snapshot = snapshot
 
     def _wanted(self) -> list[Version]:
         # Caller holds the lock. Versions that should be loaded and are not.
