@@ -76,6 +76,7 @@ def failure_of(error: BaseException) -> Failure:
     """Code, message and details of an error.
 
     What is not in the table becomes INTERNAL with an id; the traceback goes to the log under that id and nowhere else.
+    The error has none after that: its frames name the request, whose result it is, and the model.
     """
     row = row_of(error)
     metadata: dict[str, str] = {}
@@ -89,7 +90,15 @@ def failure_of(error: BaseException) -> Failure:
             metadata["fix"] = _cut(error.fix)
         if isinstance(error, errors.LicenceRefused):
             metadata["proof_id"] = error.proof_id
+    _drop_frames(error)
     return Failure(row.code, message, ((TRAILER, _details(row, message, metadata, _retry_after(error))),))
+
+
+def _drop_frames(error: BaseException | None) -> None:
+    # In a circle with their request they would keep its model loaded until somebody collects garbage.
+    while error is not None:
+        error.__traceback__ = None
+        error = error.__cause__ or error.__context__
 
 
 def _cut(text: str) -> str:
