@@ -17,6 +17,7 @@ import pytest
 from headstock.catalogue import Catalogue
 from headstock.oip import open_inference_grpc_pb2 as pb
 from headstock.oip.open_inference_grpc_pb2_grpc import GRPCInferenceServiceStub
+from headstock.records import Edge, ModelIdentity, Publication, artefact_of
 from headstock.settings import Settings
 from headstock.testing.toy import ToyHead, publish_backbone, publish_model, publish_toy
 from headstock_client import Client, ClientError
@@ -195,6 +196,24 @@ def test_room_is_found_also_if_what_leaves_becomes_garbage_late() -> None:
     with memory.room(after, Size(60, 0)):
         assert held == []
     assert time.monotonic() - start < 4
+
+
+@pytest.mark.usefixtures("uncollected")
+def test_a_model_that_cannot_be_loaded_takes_no_room(catalogue: Catalogue) -> None:
+    """Its head is found to be wrong when its backbone's session is open already; the failure is remembered."""
+    backbone = publish_backbone(catalogue)
+    sound = publish_model(catalogue, "sound", backbone)
+    head = catalogue.artefact(catalogue.artefact(sound.subject).identity["head"])
+    wrong = artefact_of("head", {**head.identity, "out": 5}, head.files)
+    model = artefact_of("model", ModelIdentity(backbone.subject, wrong.digest).to_json())
+    catalogue.publish(
+        Publication("wrong", "model", model.digest, [wrong, model], [Edge(wrong.digest, "head_on", backbone.subject)])
+    )
+    catalogue.remove("sound")
+    with background_server(catalogue.settings, OPTIONS) as server:
+        assert server.repository.loaded() == []
+        assert any("finite weights of shape" in row.reason for row in server.repository.index())
+        assert server.repository.engine.memory.report().residents == {}
 
 
 @pytest.mark.usefixtures("uncollected")

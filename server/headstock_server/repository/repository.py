@@ -13,6 +13,7 @@ from headstock.records import Version
 from headstock_server.engine import Engine, LoadedModel
 from headstock_server.engine.budget import NoRoom
 from headstock_server.engine.residency import ResidentKey
+from headstock_server.frames import drop_frames
 from headstock_server.repository.index import IndexRow, Snapshot, State
 from headstock_server.repository.lease import KeptLease
 from headstock_server.repository.licence_gate import LicenceGate, Mode
@@ -222,6 +223,8 @@ class Repository:
                 with self._lock:
                     self._dormant.add((version.name, version.number))
             except HeadstockError as error:
+                # The loader remembers it, and its frames the session that was opened for nothing.
+                drop_frames(error)
                 if self._start_error is None and self._strict and not self.ready:
                     self._start_error = error
             with self._lock:

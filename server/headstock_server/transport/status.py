@@ -11,6 +11,7 @@ from google.rpc import error_details_pb2, status_pb2
 
 from headstock import errors
 from headstock_server.dataplane.limits import LimitExceeded
+from headstock_server.frames import drop_frames
 
 log = logging.getLogger("headstock.server")
 
@@ -90,15 +91,8 @@ def failure_of(error: BaseException) -> Failure:
             metadata["fix"] = _cut(error.fix)
         if isinstance(error, errors.LicenceRefused):
             metadata["proof_id"] = error.proof_id
-    _drop_frames(error)
+    drop_frames(error)
     return Failure(row.code, message, ((TRAILER, _details(row, message, metadata, _retry_after(error))),))
-
-
-def _drop_frames(error: BaseException | None) -> None:
-    # In a circle with their request they would keep its model loaded until somebody collects garbage.
-    while error is not None:
-        error.__traceback__ = None
-        error = error.__cause__ or error.__context__
 
 
 def _cut(text: str) -> str:
