@@ -41,6 +41,22 @@ def test_the_health_of_what_is_not_there_is_not_found(channel: grpc.Channel) -> 
     assert caught.value.code() is grpc.StatusCode.NOT_FOUND
 
 
+@pytest.mark.parametrize("method", ["Check", "Watch", "ServerReflectionInfo"])
+def test_what_is_no_message_of_the_method_is_the_callers_mistake(channel: grpc.Channel, method: str) -> None:
+    """Not an unknown error, and nothing in the log."""
+    path = f"/{REFLECTION[0] if method == 'ServerReflectionInfo' else 'grpc.health.v1.Health'}/{method}"
+    data = b"\x0a\x05a"
+    calls = {
+        "Check": lambda: channel.unary_unary(path)(data),
+        "Watch": lambda: next(channel.unary_stream(path)(data, timeout=5)),
+        "ServerReflectionInfo": lambda: next(channel.stream_stream(path)(iter([data]), timeout=5)),
+    }
+    with pytest.raises(grpc.RpcError) as caught:
+        calls[method]()
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert "not a valid message" in caught.value.details()
+
+
 def test_a_watcher_sees_the_end_coming(catalogue: Catalogue) -> None:
     """NOT_SERVING comes before the connection ends, while an accepted request is still answered."""
     publish_toy(catalogue)
