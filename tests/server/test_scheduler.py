@@ -525,6 +525,24 @@ def test_a_bug_in_choosing_passes_answers_and_refuses_instead_of_hanging(
         scheduler.submit(Ticket(model, rows(3)))
 
 
+def test_a_runner_that_cannot_be_started_takes_no_request_with_it(
+    make: Make, caller: Caller, model: FakeModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The machine has no thread left; the next request finds one again."""
+
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    scheduler = make()
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(RuntimeError):
+            scheduler.submit(Ticket(model, rows(1)))
+    scheduler.submit(Ticket(model, rows(2)))
+    (ticket,) = caller.wait(1)
+    assert np.array_equal(np.asarray(ticket.result), [[20]])
+
+
 def test_a_configured_delay_gathers_callers_that_come_close_together(
     make: Make, caller: Caller, model: FakeModel, backbone: FakeBackbone
 ) -> None:

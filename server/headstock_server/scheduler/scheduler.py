@@ -138,6 +138,11 @@ class Scheduler:
         with self._lock:
             self._recorder.forget(models)
 
+    @property
+    def stopped(self) -> bool:
+        """True once nothing will run any more: it was closed, or a bug ended a runner."""
+        return self._stopped
+
     def statistics(self) -> SchedulerStatistics:
         """A snapshot of the counters."""
         with self._lock:
@@ -319,11 +324,13 @@ class Scheduler:
 
     def _start(self, name: str) -> Device:
         # Caller holds the lock.
-        device = self._devices[name] = Device(self._lock, self.options)
+        device = Device(self._lock, self.options)
         for i in range(self.options.runners):
             thread = threading.Thread(target=self._run, args=(device,), name=f"runner-{name}-{i}", daemon=True)
-            device.threads.append(thread)
             thread.start()
+            device.threads.append(thread)
+            # Not before: what is queued where no thread could be started would wait for ever.
+            self._devices[name] = device
         return device
 
     def _wake_all(self) -> None:
