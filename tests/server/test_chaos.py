@@ -55,8 +55,9 @@ TEXTS = ["great order", "", "please refund the late order", *(" ".join(WORDS[n :
 TEXTS += [" ".join(WORDS[:n]) for n in (60, 90, 99)] + [" ".join(WORDS) + " w1" * 60]
 POISONED = f"great {POISON} order"
 
-UNLOADED, LICENSED, THROWS = "vectors", "licensed", "throws"
-"""Which model the operator unloads now and then, whose licence goes and comes, and whose head throws."""
+UNLOADED, LICENSED, THROWS, PASSING = "vectors", "licensed", "throws", "passing"
+"""Which model the operator unloads now and then, whose licence goes and comes, whose head throws, and which is removed
+from the catalogue and published again."""
 
 
 @dataclass
@@ -102,7 +103,7 @@ def zoo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Zoo]:
         publish_model(catalogue, LICENSED, nc, ToyHead(seed=21))
         publish_model(catalogue, "private", leaky, ToyHead(seed=31))
         (home / "policy.toml").write_text('[context]\npurpose = "commercial"\naudience = "public"\n')
-        made = Zoo(settings, catalogue, ["sentiment", *heads, LICENSED, "private"])
+        made = Zoo(settings, catalogue, ["sentiment", *heads, LICENSED, "private", PASSING])
         if LONG:
             made.models += _tiny(catalogue, settings, tmp_path_factory.mktemp("tiny"))
         yield made
@@ -378,6 +379,7 @@ class Operator:
     def work(self, until: float) -> None:
         """Do one thing after the other."""
         actions = [self.promote, self.promote, self.roll_back, self.unload, self.licence, self.publish, self.collect]
+        actions += [self.come_and_go, self.come_and_go]
         with grpc.insecure_channel(self.address) as channel:
             self.admin, self.stub = ZooStub(channel), GRPCInferenceServiceStub(channel)
             while time.monotonic() < until:
@@ -421,10 +423,22 @@ class Operator:
 
     def publish(self) -> None:
         """A new head takes over by being the newest: no alias holds its name."""
-        if self.published < 8:
+        if self.published < 20:
             self.published += 1
             head = ToyHead(labels=("refund", "delivery", "other"), seed=100 + self.published)
             publish_model(self.zoo.catalogue, "intents", self.zoo.catalogue.newest("toy"), head)
+
+    def come_and_go(self) -> None:
+        """A model that is removed under its callers, files and all, and comes back as another version."""
+        catalogue = self.zoo.catalogue
+        if catalogue.versions(PASSING):
+            catalogue.remove(PASSING)
+            catalogue.gc()
+            return
+        self.published += 1
+        made = publish_model(catalogue, PASSING, catalogue.newest("toy"), ToyHead(seed=200 + self.dice.randrange(1000)))
+        for text in TEXTS:
+            self.zoo.answer(PASSING, made.number, text)
 
     def collect(self) -> None:
         """What nobody needs goes; a server reads it meanwhile."""
@@ -455,6 +469,8 @@ def _allowed(call: Call, stopped: float) -> bool:
         codes.add("FAILED_PRECONDITION")
     if call.model == THROWS:
         codes.add("INTERNAL")
+    if call.model == PASSING:
+        codes.add("NOT_FOUND")
     if call.kind in ("poisoned", "malformed"):
         codes |= {"INVALID_ARGUMENT", "NOT_FOUND"}
     if call.kind == "poisoned" and not call.model.startswith("tiny"):
@@ -472,6 +488,7 @@ def _allowed(call: Call, stopped: float) -> bool:
             "the server is stopping",
             "memory budget",
             "no room",
+            "no entry",
             "the head failed",
         )
         return call.model == THROWS or any(text in call.details for text in expected)
@@ -605,7 +622,7 @@ def test_whatever_happens_every_answer_is_right_and_nothing_is_left_behind(
             reports = ZooStub(channel).BackboneStatistics(zoo_pb2.BackboneStatisticsRequest()).backbones
             assert not any(report.queued_rows for report in reports)
             # Whatever was left loading or in flight would be in the way of the next that needs its room.
-            for model in zoo.models * 2:
+            for model in [name for name in zoo.models if name != PASSING] * 2:
                 stub.ModelMetadata(pb.ModelMetadataRequest(name=model), timeout=20)
             _until(lambda: len(server.net_connections()) <= 4, "connections stay")
             assert server.num_fds() <= files + FILES
