@@ -259,6 +259,32 @@ def test_refusing_a_bomb_takes_no_time_that_grows_with_it() -> None:
 
 
 @pytest.mark.parametrize(
+    "field",
+    [b"\x78\x00", b"\x7d\x00\x00\x00\x00", b"\xa2\x06\x00", b"\x0a\x00"],
+    ids=["varint", "fixed", "bytes", "name"],
+)
+def test_millions_of_fields_that_nobody_counts_hold_nobody_up(field: bytes) -> None:
+    """Unknown ones, and the model's name again and again: walking over 16 MiB of them takes seconds."""
+    import time
+
+    bomb = field * ((16 << 20) // len(field))
+    inner = pb.ModelInferRequest.InferInputTensor(name="x").SerializeToString()
+    nested = _wrapped(0x2A, inner + _wrapped(0x2A, b"") * (4 << 20))
+    start = time.thread_time()
+    for data in (bomb, nested):
+        with pytest.raises(LimitExceeded, match="more than 65536 fields"):
+            prescan.check(data, Limits(message_bytes=64 << 20))
+    assert time.thread_time() - start < 0.3
+
+
+def _wrapped(tag: int, data: bytes) -> bytes:
+    size, length = len(data), b""
+    while size >= 128:
+        length, size = length + bytes([size & 127 | 128]), size >> 7
+    return bytes([tag]) + length + bytes([size]) + data
+
+
+@pytest.mark.parametrize(
     "data",
     [b"\x2a", b"\x2a\x05a", b"\x0a\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", b"\x2b", b"\x80", b"\x09abc"],
     ids=["no length", "short", "varint overflow", "group", "cut tag", "cut fixed64"],
