@@ -327,6 +327,43 @@ def test_what_was_read_later_is_not_replaced_by_what_was_read_before(
     assert {row.version for row in repository.index() if "production" in row.aliases} == {2}
 
 
+def test_a_model_that_is_removed_files_and_all_does_not_end_the_following(
+    open_repository: Open, catalogue: Catalogue, toy: Toy
+) -> None:
+    """It was loaded a moment ago, so that no lease holds it yet."""
+    catalogue.promote("sentiment", 1)
+    publish_model(catalogue, "sentiment", toy.backbone, ToyHead(seed=8))
+    repository = open_repository()
+    repository.wait(30)
+    publish_model(catalogue, "passing", toy.backbone, ToyHead(seed=9))
+    repository.ensure("passing")
+    catalogue.remove("passing")
+    catalogue.gc()
+    catalogue.promote("sentiment", 2)
+    repository.refresh()
+    assert _number(repository, "sentiment") == 2
+    assert repository.resolve("passing") is None
+
+
+def test_a_change_that_could_not_be_applied_is_tried_again_without_another(
+    repository: Repository, catalogue: Catalogue, toy: Toy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    catalogue.promote("sentiment", 1)
+    publish_model(catalogue, "sentiment", toy.backbone, ToyHead(seed=8))
+    _until(lambda: repository.generation == catalogue.generation())
+    judge, failed = repository.licences.refresh, threading.Event()
+
+    def fail_once(versions: Any) -> None:
+        monkeypatch.setattr(repository.licences, "refresh", judge)
+        failed.set()
+        raise OSError("away for a moment")
+
+    monkeypatch.setattr(repository.licences, "refresh", fail_once)
+    catalogue.promote("sentiment", 2)
+    assert failed.wait(10)
+    _until(lambda: _number(repository, "sentiment") == 2)
+
+
 def _number(repository: Repository, name: str, selector: str = "") -> int | None:
     model = repository.resolve(name, selector)
     return None if model is None else model.number

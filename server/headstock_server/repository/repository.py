@@ -204,6 +204,14 @@ class Repository:
 
     def refresh(self) -> None:
         """Apply what the catalogue says now; the watching thread calls it when the generation changes."""
+        try:
+            self._refresh()
+        except BaseException:
+            # Not applied: a promotion must not wait for the next change of something else.
+            self._generation = None
+            raise
+
+    def _refresh(self) -> None:
         self._generation = self.catalogue.generation()
         self._read()
         self._judge()
@@ -254,12 +262,14 @@ class Repository:
         return self.catalogue.generation() != self._generation or self.licences.is_stale()
 
     def _judge(self) -> None:
-        """Ask about every version that is known or loaded, and let the loaded ones know."""
+        """Ask about every version that is known, and let the loaded ones know.
+
+        A loaded one that the catalogue does not have any more is about to go, and nobody can say anything about it.
+        """
         with self._lock:
             versions = [
                 *self._snapshot.backbones,
                 *(v for numbers in self._snapshot.versions.values() for v in numbers.values()),
-                *(m.version for numbers in self._loaded.values() for m in numbers.values()),
             ]
         self.licences.refresh(versions)
         for model in self.loaded():
