@@ -578,6 +578,17 @@ def _stop(callers: list[Caller]) -> list[Call]:
     return [call for caller in callers for call in caller.calls]
 
 
+def _is_described(stub: GRPCInferenceServiceStub, model: str) -> bool:
+    """Loads it if need be; false while the server has not followed the last decision on its licence."""
+    try:
+        stub.ModelMetadata(pb.ModelMetadataRequest(name=model), timeout=20)
+    except grpc.RpcError as error:
+        if error.code() is grpc.StatusCode.PERMISSION_DENIED:
+            return False
+        raise
+    return True
+
+
 def _until(condition: Callable[[], bool], what: str, seconds: float = 20.0) -> None:
     end = time.monotonic() + seconds
     while not condition():
@@ -623,7 +634,7 @@ def test_whatever_happens_every_answer_is_right_and_nothing_is_left_behind(
             assert not any(report.queued_rows for report in reports)
             # Whatever was left loading or in flight would be in the way of the next that needs its room.
             for model in [name for name in zoo.models if name != PASSING] * 2:
-                stub.ModelMetadata(pb.ModelMetadataRequest(name=model), timeout=20)
+                _until(lambda name=model: _is_described(stub, name), f"{model} does not come back")
             _until(lambda: len(server.net_connections()) <= 4, "connections stay")
             assert server.num_fds() <= files + FILES
             assert server.memory_info().rss <= memory + GROWN
