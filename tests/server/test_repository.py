@@ -15,7 +15,7 @@ import pytest
 from headstock.catalogue import Catalogue, entries
 from headstock.digest import Digest
 from headstock.errors import Corrupt, FailedPrecondition, HeadstockError, InvalidInput, NotFound
-from headstock.records import Version
+from headstock.records import Edge, Version
 from headstock.servable import load_model
 from headstock.testing.toy import Toy, ToyHead, publish_backbone, publish_model
 from headstock_server.engine import Engine, EngineOptions
@@ -343,6 +343,25 @@ def test_a_model_that_is_removed_files_and_all_does_not_end_the_following(
     repository.refresh()
     assert _number(repository, "sentiment") == 2
     assert repository.resolve("passing") is None
+
+
+def test_a_sibling_that_is_removed_while_a_model_loads_is_not_in_its_way(
+    catalogue: Catalogue, toy: Toy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who looks for a stem asks all children of the backbone, one after the other."""
+    publish_model(catalogue, "passing", toy.backbone, ToyHead(seed=9))
+    edges = catalogue.edges
+
+    def then_removed(**wanted: Any) -> list[Edge]:
+        found = edges(**wanted)
+        monkeypatch.setattr(catalogue, "edges", edges)
+        catalogue.remove("passing")
+        catalogue.gc()
+        return found
+
+    monkeypatch.setattr(catalogue, "edges", then_removed)
+    assert load_model(catalogue, toy.models["sentiment"]).version.name == "sentiment"
+    assert catalogue.names("model") == ["intents", "sentiment"]
 
 
 def test_a_change_that_could_not_be_applied_is_tried_again_without_another(
