@@ -80,6 +80,15 @@ def test_who_comes_back_again_is_waited_for_again() -> None:
     assert company.until(20_000 * MS) > 20_000 * MS
 
 
+def test_a_request_that_came_before_the_answers_is_somebody_else() -> None:
+    """It waited for the lock while the pass was put down."""
+    company = Company()
+    company.answered(1, 16 * MS, 10 * MS)
+    company.asked(9 * MS)
+    assert not company.complete
+    assert company.until(10 * MS) == 14 * MS
+
+
 @pytest.mark.parametrize("late", [9, 100])
 def test_a_request_that_comes_much_later_is_somebody_else(late: int) -> None:
     company = Company()

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from headstock_server.scheduler import Budget
 from headstock_server.scheduler.fairness import Shares
 from headstock_server.scheduler.pace import Pace, PaceMeter
-from headstock_server.scheduler.policy import NEVER, Reason, Waiting, select
+from headstock_server.scheduler.policy import NEVER, WAKING, Reason, Waiting, select
 from headstock_server.scheduler.simulator import Arrival, Service, Simulator, poisson
 
 MS = 1_000_000
@@ -64,7 +64,16 @@ def test_waiting_for_company_ends_before_it_makes_a_row_late() -> None:
     waits = queue([16], [30 * MS])
     selection = select(waits, Budget(128), 0, max_delay=100 * MS, pace=PACE)
     assert selection.rows.tolist() == []
-    assert selection.ready_at == 30 * MS - SERVICE(16)
+    assert selection.ready_at == 30 * MS - SERVICE(16) - WAKING
+
+
+@pytest.mark.parametrize("late", [0, 10_000, 100_000, 4 * MS])
+def test_a_row_that_waited_for_company_is_in_time_though_the_runner_wakes_late(late: int) -> None:
+    """Also where another row is in no hurry, and could go without it."""
+    waits = queue([16, 16], [30 * MS, NEVER])
+    ready_at = select(waits, Budget(128), 0, pace=PACE, company_until=100 * MS).ready_at
+    selection = select(waits, Budget(128), ready_at + late, pace=PACE, company_until=100 * MS)
+    assert (selection.rows.tolist(), selection.expired.tolist()) == ([0, 1], [])
 
 
 @settings(max_examples=40, deadline=None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from urllib.parse import quote
 
 import grpc
 import pytest
@@ -74,6 +75,17 @@ def test_the_fix_is_in_the_message_and_in_the_details() -> None:
     assert b"headstock list" in failure.trailers[0][1]
 
 
+def test_a_message_of_whatever_the_caller_wrote_fits_into_what_clients_take() -> None:
+    """gRPC writes three characters for each byte that is not ASCII, and clients drop more than 8 KiB."""
+    for letter in "a\u00e9\u20ac\U0001f600":
+        failure = failure_of(errors.InvalidInput(letter * 5000, fix=letter * 5000))
+        assert (
+            len(quote(failure.message)) + sum(2 * len(key) + 4 * len(value) / 3 for key, value in failure.trailers)
+            < 7000
+        )
+        assert failure.message == letter * len(failure.message)
+
+
 # ------------------------------------------------------------------------------------------- over the wire
 def request(name: str = "sentiment", text: bytes = b"great", rows: int = 1) -> pb.ModelInferRequest:
     """A good request."""
@@ -112,7 +124,7 @@ def test_a_full_queue_says_when_to_come_back(catalogue: Catalogue) -> None:
             waiting = stub.ModelInfer.future(request(rows=2))
             while server.scheduler.statistics().queued_rows < 2:
                 assert not waiting.done()
-            error = failed(server, request())
+            error, never = failed(server, request()), failed(server, request(rows=1025))
             server.scheduler.hold(0)
             assert waiting.result().model_version == "1"
     assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
@@ -120,6 +132,9 @@ def test_a_full_queue_says_when_to_come_back(catalogue: Catalogue) -> None:
     assert details(error, error_details_pb2.RetryInfo).retry_delay.ToTimedelta().total_seconds() > 0  # type: ignore[attr-defined]
     info = details(error, error_details_pb2.ErrorInfo)
     assert (info.reason, info.domain) == ("EXHAUSTED", "headstock")  # type: ignore[attr-defined]
+    # What no queue will ever take is not told to come back.
+    assert details(never, error_details_pb2.ErrorInfo).reason == "LIMIT_EXCEEDED"  # type: ignore[attr-defined]
+    assert not any(detail.Is(error_details_pb2.RetryInfo.DESCRIPTOR) for detail in rpc_status.from_call(never).details)
 
 
 def test_a_corrupt_blob_is_refused_by_name_and_without_a_path(catalogue: Catalogue) -> None:

@@ -223,6 +223,27 @@ def test_a_front_end_that_dies_is_replaced(toy_settings: Settings) -> None:
         assert first not in children(os.getpid())
 
 
+def test_a_front_end_that_a_service_manager_stops_with_the_server_brings_the_last_answers_out(
+    toy_settings: Settings,
+) -> None:
+    """systemd sends SIGTERM to every process of a service; which of them is the server it does not ask."""
+    before = set(children(os.getpid()))
+    with background_server(toy_settings, replace(OPTIONS, front_ends=1)) as server:
+        (front_end,) = set(children(os.getpid())) - before
+        server.scheduler.hold(1000)
+        message = pb.ModelInferRequest(model_name="sentiment")
+        message.inputs.add(name="text", datatype="BYTES", shape=[1]).contents.bytes_contents.append(b"good")
+        with grpc.insecure_channel(server.address) as channel:
+            waiting = GRPCInferenceServiceStub(channel).ModelInfer.future(message, timeout=20)
+            while not server.scheduler.statistics().queued_rows:
+                assert not waiting.done()
+            os.kill(front_end, signal.SIGTERM)
+            time.sleep(1.5)
+            server.scheduler.hold(0)
+            assert waiting.result().model_version == "1"
+        assert front_end in children(os.getpid())
+
+
 def test_no_process_is_left_when_the_server_stops(toy_settings: Settings) -> None:
     before = set(children(os.getpid()))
     with background_server(toy_settings, OPTIONS):

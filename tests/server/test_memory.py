@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import threading
+import time
+import weakref
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -14,11 +17,14 @@ import pytest
 from headstock.catalogue import Catalogue
 from headstock.oip import open_inference_grpc_pb2 as pb
 from headstock.oip.open_inference_grpc_pb2_grpc import GRPCInferenceServiceStub
+from headstock.records import Edge, ModelIdentity, Publication, artefact_of
 from headstock.settings import Settings
 from headstock.testing.toy import ToyHead, publish_backbone, publish_model, publish_toy
 from headstock_client import Client, ClientError
 from headstock_server.app import Running, ServeOptions
 from headstock_server.engine import EngineOptions
+from headstock_server.engine.budget import MemoryBudget, Size
+from headstock_server.engine.residency import ResidentKey
 from headstock_server.testing import background_server
 
 OPTIONS = ServeOptions(bind="127.0.0.1:0", engine=EngineOptions(token_budget=256))
@@ -158,3 +164,71 @@ def test_an_eviction_says_how_many_models_left(catalogue: Catalogue, caplog: pyt
     with caplog.at_level(logging.INFO), background_server(catalogue.settings, OPTIONS) as server:
         server.repository._evict(server.repository.loaded()[0].resident)
     assert "with 3 models" in caplog.text
+
+
+class Circle:
+    """What only the collector takes away."""
+
+    def __init__(self) -> None:
+        self.itself = self
+
+
+@pytest.fixture
+def uncollected() -> Iterator[None]:
+    """Nobody collects garbage by himself, as on a server where nothing happens."""
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.mark.usefixtures("uncollected")
+def test_room_is_found_also_if_what_leaves_becomes_garbage_late() -> None:
+    """Its last request was answered after garbage was first collected for the load that waits."""
+    memory = MemoryBudget(100, wait_seconds=5.0)
+    before, after = ResidentKey("sha256:a"), ResidentKey("sha256:b")
+    session = Circle()
+    with memory.room(before, Size(60, 0)):
+        memory.watch(before, session, lambda: 0)
+    waits = threading.Timer(0.8, lambda held: held.clear(), [held := [session]])
+    waits.start()
+    del session
+    start = time.monotonic()
+    with memory.room(after, Size(60, 0)):
+        assert held == []
+    assert time.monotonic() - start < 4
+
+
+@pytest.mark.usefixtures("uncollected")
+def test_a_model_that_cannot_be_loaded_takes_no_room(catalogue: Catalogue) -> None:
+    """Its head is found to be wrong when its backbone's session is open already; the failure is remembered."""
+    backbone = publish_backbone(catalogue)
+    sound = publish_model(catalogue, "sound", backbone)
+    head = catalogue.artefact(catalogue.artefact(sound.subject).identity["head"])
+    wrong = artefact_of("head", {**head.identity, "out": 5}, head.files)
+    model = artefact_of("model", ModelIdentity(backbone.subject, wrong.digest).to_json())
+    catalogue.publish(
+        Publication("wrong", "model", model.digest, [wrong, model], [Edge(wrong.digest, "head_on", backbone.subject)])
+    )
+    catalogue.remove("sound")
+    with background_server(catalogue.settings, OPTIONS) as server:
+        assert server.repository.loaded() == []
+        assert any("finite weights of shape" in row.reason for row in server.repository.index())
+        assert server.repository.engine.memory.report().residents == {}
+
+
+@pytest.mark.usefixtures("uncollected")
+def test_a_request_that_failed_keeps_no_model_loaded(catalogue: Catalogue) -> None:
+    """The error, its frames, the request in them and its result, which is the error, would be a circle."""
+    publish_toy(catalogue)
+    message = pb.ModelInferRequest(model_name="sentiment", raw_input_contents=[b"\x06\x00\x00\x00poison"])
+    message.inputs.add(name="text", datatype="BYTES", shape=[1])
+    with background_server(catalogue.settings, OPTIONS) as server, grpc.insecure_channel(server.address) as channel:
+        stub = GRPCInferenceServiceStub(channel)
+        assert stub.ModelInfer.future(message).code() is grpc.StatusCode.INVALID_ARGUMENT
+        assert "not finite" in next(stub.ModelStreamInfer(iter([message]))).error_message
+        gone = weakref.ref(server.repository.resolve("sentiment"))
+        server.repository.unload("sentiment")
+        end = time.monotonic() + 5
+        while gone() is not None:
+            assert time.monotonic() < end
+            time.sleep(0.01)

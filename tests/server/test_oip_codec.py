@@ -77,6 +77,20 @@ def test_a_shape_whose_product_overflows_in_numpy_is_refused() -> None:
         tensors.decode("x", "INT64", (2**32, 2**32), b"")
 
 
+@pytest.mark.parametrize("shape", [(2**40, 2**40, 0), (0, 2**62), (2**62, 2**62, 0), (0, 10**30), (10**4000, 10**4000)])
+@pytest.mark.parametrize("datatype", ["INT64", "BF16", "BOOL"])
+def test_a_shape_that_numpy_cannot_have_is_refused_also_where_it_holds_nothing(
+    shape: tuple[int, ...], datatype: str
+) -> None:
+    """JSON has sizes of any length; and a size of 0 does not make the others possible."""
+    for decode in (
+        lambda: tensors.decode("x", datatype, shape, b""),
+        lambda: tensors.decode_typed("x", datatype, shape, []),
+    ):
+        with pytest.raises(InvalidInput, match=r"no tensor can have|below 2"):
+            decode()
+
+
 @pytest.mark.parametrize("shape", [(-1,), (3, -2), (-(2**63),)])
 def test_negative_sizes_are_refused(shape: tuple[int, ...]) -> None:
     """-1 means "any size" in metadata only."""
@@ -242,6 +256,32 @@ def test_refusing_a_bomb_takes_no_time_that_grows_with_it() -> None:
     with pytest.raises(LimitExceeded):
         prescan.check(bomb, Limits(message_bytes=64 << 20))
     assert time.thread_time() - start < 0.01
+
+
+@pytest.mark.parametrize(
+    "field",
+    [b"\x78\x00", b"\x7d\x00\x00\x00\x00", b"\xa2\x06\x00", b"\x0a\x00"],
+    ids=["varint", "fixed", "bytes", "name"],
+)
+def test_millions_of_fields_that_nobody_counts_hold_nobody_up(field: bytes) -> None:
+    """Unknown ones, and the model's name again and again: walking over 16 MiB of them takes seconds."""
+    import time
+
+    bomb = field * ((16 << 20) // len(field))
+    inner = pb.ModelInferRequest.InferInputTensor(name="x").SerializeToString()
+    nested = _wrapped(0x2A, inner + _wrapped(0x2A, b"") * (4 << 20))
+    start = time.thread_time()
+    for data in (bomb, nested):
+        with pytest.raises(LimitExceeded, match="more than 65536 fields"):
+            prescan.check(data, Limits(message_bytes=64 << 20))
+    assert time.thread_time() - start < 0.3
+
+
+def _wrapped(tag: int, data: bytes) -> bytes:
+    size, length = len(data), b""
+    while size >= 128:
+        length, size = length + bytes([size & 127 | 128]), size >> 7
+    return bytes([tag]) + length + bytes([size]) + data
 
 
 @pytest.mark.parametrize(

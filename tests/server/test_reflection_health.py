@@ -11,9 +11,12 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2
 
 from headstock.catalogue import Catalogue
+from headstock.oip import open_inference_grpc_pb2 as pb
+from headstock.oip.open_inference_grpc_pb2_grpc import GRPCInferenceServiceStub
 from headstock.testing.toy import publish_toy
 from headstock_server.app import Running, ServeOptions
 from headstock_server.engine import EngineOptions
+from headstock_server.scheduler.lane import Lane
 from headstock_server.testing import background_server
 
 Health = health_pb2.HealthCheckResponse
@@ -41,13 +44,26 @@ def test_the_health_of_what_is_not_there_is_not_found(channel: grpc.Channel) -> 
     assert caught.value.code() is grpc.StatusCode.NOT_FOUND
 
 
+@pytest.mark.parametrize("method", ["Check", "Watch", "ServerReflectionInfo"])
+def test_what_is_no_message_of_the_method_is_the_callers_mistake(channel: grpc.Channel, method: str) -> None:
+    """Not an unknown error, and nothing in the log."""
+    path = f"/{REFLECTION[0] if method == 'ServerReflectionInfo' else 'grpc.health.v1.Health'}/{method}"
+    data = b"\x0a\x05a"
+    calls = {
+        "Check": lambda: channel.unary_unary(path)(data),
+        "Watch": lambda: next(channel.unary_stream(path)(data, timeout=5)),
+        "ServerReflectionInfo": lambda: next(channel.stream_stream(path)(iter([data]), timeout=5)),
+    }
+    with pytest.raises(grpc.RpcError) as caught:
+        calls[method]()
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert "not a valid message" in caught.value.details()
+
+
 def test_a_watcher_sees_the_end_coming(catalogue: Catalogue) -> None:
     """NOT_SERVING comes before the connection ends, while an accepted request is still answered."""
     publish_toy(catalogue)
     options = ServeOptions(bind="127.0.0.1:0", engine=EngineOptions(token_budget=64))
-    from headstock.oip import open_inference_grpc_pb2 as pb
-    from headstock.oip.open_inference_grpc_pb2_grpc import GRPCInferenceServiceStub
-
     request = pb.ModelInferRequest(model_name="sentiment", raw_input_contents=[b"\x05\x00\x00\x00great"])
     request.inputs.add(name="text", datatype="BYTES", shape=[1])
     seen = []
@@ -143,3 +159,20 @@ def test_an_unknown_symbol_is_not_found(channel: grpc.Channel) -> None:
     """In the answer, not as a failed call."""
     answer = reflect(channel, REFLECTION[1], file_containing_symbol="nothing.Here")
     assert answer.error_response.error_code == grpc.StatusCode.NOT_FOUND.value[0]
+
+
+def test_a_server_whose_scheduler_has_stopped_does_not_say_that_it_serves(
+    catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever looks after it must see that it needs to be started again."""
+    publish_toy(catalogue)
+    options = ServeOptions(bind="127.0.0.1:0", engine=EngineOptions(token_budget=64))
+    request = pb.ModelInferRequest(model_name="sentiment", raw_input_contents=[b"\x05\x00\x00\x00great"])
+    request.inputs.add(name="text", datatype="BYTES", shape=[1])
+    with background_server(catalogue.settings, options) as server, grpc.insecure_channel(server.address) as channel:
+        stub, health = GRPCInferenceServiceStub(channel), health_pb2_grpc.HealthStub(channel)
+        assert stub.ModelInfer(request).model_version == "1"
+        monkeypatch.setattr(Lane, "pick", None)
+        assert stub.ModelInfer.future(request, timeout=10).code() is grpc.StatusCode.UNAVAILABLE
+        assert not stub.ServerReady(pb.ServerReadyRequest()).ready
+        assert health.Check(health_pb2.HealthCheckRequest()).status == Health.NOT_SERVING

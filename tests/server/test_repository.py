@@ -7,17 +7,19 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from headstock.catalogue import Catalogue
+from headstock.catalogue import Catalogue, entries
 from headstock.digest import Digest
 from headstock.errors import Corrupt, FailedPrecondition, HeadstockError, InvalidInput, NotFound
+from headstock.records import Edge, Version
 from headstock.servable import load_model
 from headstock.testing.toy import Toy, ToyHead, publish_backbone, publish_model
 from headstock_server.engine import Engine, EngineOptions
-from headstock_server.repository import Repository
+from headstock_server.repository import Repository, Snapshot
 from headstock_server.scheduler import Scheduler, Ticket
 
 Open = Callable[..., Repository]
@@ -269,6 +271,116 @@ def test_swaps_under_load_fail_no_request_and_every_answer_is_of_its_version(
     for ticket in delivered:
         assert isinstance(ticket.result, np.ndarray)
         assert ticket.result.tobytes() == expected[ticket.model.number]
+
+
+def test_a_version_that_nobody_promoted_never_answers_while_an_alias_moves_past_it(
+    catalogue: Catalogue, toy: Toy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process publishes and promotes between the two tables that are read."""
+    publish_model(catalogue, "sentiment", toy.backbone, ToyHead(seed=8))
+    catalogue.promote("sentiment", 1)
+    read = entries.versions
+
+    def then_moves(connection: Any, name: str | None, kind: Any) -> list[Version]:
+        found = read(connection, name, kind)
+        monkeypatch.setattr(entries, "versions", read)
+        with Catalogue.open(catalogue.settings) as other:
+            publish_model(other, "sentiment", toy.backbone, ToyHead(seed=9))
+            other.promote("sentiment", 3)
+        return found
+
+    monkeypatch.setattr(entries, "versions", then_moves)
+    assert Snapshot.read(catalogue, None).default("sentiment").number == 1
+    assert Snapshot.read(catalogue, None).default("sentiment").number == 3
+
+
+def test_what_was_read_later_is_not_replaced_by_what_was_read_before(
+    open_repository: Open, catalogue: Catalogue, toy: Toy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A request reads the catalogue for a version that it asks for while the watcher does for a promotion."""
+    catalogue.promote("sentiment", 1)
+    publish_model(catalogue, "sentiment", toy.backbone, ToyHead(seed=8))
+    repository = open_repository()
+    repository.wait(30)
+    number = publish_model(catalogue, "sentiment", toy.backbone, ToyHead(seed=9)).number
+    has_read, go_on = threading.Event(), threading.Event()
+    read = Snapshot.read
+
+    def slowly(*arguments: Any) -> Snapshot:
+        found = read(*arguments)
+        monkeypatch.setattr(Snapshot, "read", read)
+        has_read.set()
+        assert go_on.wait(10)
+        return found
+
+    monkeypatch.setattr(Snapshot, "read", slowly)
+    request = threading.Thread(target=repository.ensure, args=("sentiment", str(number)))
+    request.start()
+    assert has_read.wait(10)
+    catalogue.promote("sentiment", 2)
+    watcher = threading.Thread(target=repository.refresh)
+    watcher.start()
+    watcher.join(0.3)
+    go_on.set()
+    for thread in (watcher, request):
+        thread.join(10)
+    assert {row.version for row in repository.index() if "production" in row.aliases} == {2}
+
+
+def test_a_model_that_is_removed_files_and_all_does_not_end_the_following(
+    open_repository: Open, catalogue: Catalogue, toy: Toy
+) -> None:
+    """It was loaded a moment ago, so that no lease holds it yet."""
+    catalogue.promote("sentiment", 1)
+    publish_model(catalogue, "sentiment", toy.backbone, ToyHead(seed=8))
+    repository = open_repository()
+    repository.wait(30)
+    publish_model(catalogue, "passing", toy.backbone, ToyHead(seed=9))
+    repository.ensure("passing")
+    catalogue.remove("passing")
+    catalogue.gc()
+    catalogue.promote("sentiment", 2)
+    repository.refresh()
+    assert _number(repository, "sentiment") == 2
+    assert repository.resolve("passing") is None
+
+
+def test_a_sibling_that_is_removed_while_a_model_loads_is_not_in_its_way(
+    catalogue: Catalogue, toy: Toy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who looks for a stem asks all children of the backbone, one after the other."""
+    publish_model(catalogue, "passing", toy.backbone, ToyHead(seed=9))
+    edges = catalogue.edges
+
+    def then_removed(**wanted: Any) -> list[Edge]:
+        found = edges(**wanted)
+        monkeypatch.setattr(catalogue, "edges", edges)
+        catalogue.remove("passing")
+        catalogue.gc()
+        return found
+
+    monkeypatch.setattr(catalogue, "edges", then_removed)
+    assert load_model(catalogue, toy.models["sentiment"]).version.name == "sentiment"
+    assert catalogue.names("model") == ["intents", "sentiment"]
+
+
+def test_a_change_that_could_not_be_applied_is_tried_again_without_another(
+    repository: Repository, catalogue: Catalogue, toy: Toy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    catalogue.promote("sentiment", 1)
+    publish_model(catalogue, "sentiment", toy.backbone, ToyHead(seed=8))
+    _until(lambda: repository.generation == catalogue.generation())
+    judge, failed = repository.licences.refresh, threading.Event()
+
+    def fail_once(versions: Any) -> None:
+        monkeypatch.setattr(repository.licences, "refresh", judge)
+        failed.set()
+        raise OSError("away for a moment")
+
+    monkeypatch.setattr(repository.licences, "refresh", fail_once)
+    catalogue.promote("sentiment", 2)
+    assert failed.wait(10)
+    _until(lambda: _number(repository, "sentiment") == 2)
 
 
 def _number(repository: Repository, name: str, selector: str = "") -> int | None:

@@ -151,6 +151,14 @@ def test_what_does_not_exist_is_neither_loaded_nor_unloaded(client: triton.Infer
     assert "sentiment" in message
 
 
+@pytest.mark.parametrize("method", ["load_model", "unload_model"])
+def test_a_name_with_a_version_in_it_is_none(client: triton.InferenceServerClient, method: str) -> None:
+    """An unload that says it is done and has done nothing would leave a model serving that nobody wants."""
+    code, message = status(getattr(client, method), "sentiment:1")
+    assert code == "INVALID_ARGUMENT"
+    assert "'sentiment:1' is not allowed" in message
+
+
 def test_a_backbone_is_not_a_model_to_load(client: triton.InferenceServerClient) -> None:
     """It is served by the models on it."""
     code, message = status(client.load_model, "toy")

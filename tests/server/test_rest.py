@@ -231,6 +231,10 @@ IDS = {"name": "input_ids", "datatype": "INT64", "shape": [1, 3], "data": [2, 5,
         ({"inputs": [INPUT], "outputs": [{"name": "logit"}]}, "output 'logit'"),
         ({"inputs": [INPUT], "outputs": [{"name": "logits", "parameters": {"classification": "x"}}]}, "classification"),
         ({"inputs": []}, "expected either 'text'"),
+        ({"inputs": [INPUT], "parameters": {"timeout": 10**400}}, "below 2**64"),
+        (b'{"inputs": [{"name": "text", "datatype": "BYTES", "shape": [1], "data": ["\\ud800"]}]}', "is not JSON"),
+        (b'{"inputs": [{"name": "text", "datatype": "\xed\xa0\x80", "shape": [1], "data": ["x"]}]}', "is not JSON"),
+        ('{"id": "\ud7ff"}'.encode("utf-16"), "is not JSON"),
     ],
 )
 def test_a_wrong_request_is_refused_with_what_was_expected(server: Running, body: Any, message: str) -> None:
@@ -238,6 +242,21 @@ def test_a_wrong_request_is_refused_with_what_was_expected(server: Running, body
     answer = call(server, "POST", INFER, body)
     assert answer.status == 400
     assert message in answer.json["error"]
+
+
+def test_a_whole_character_may_be_written_as_two_halves(server: Running) -> None:
+    """As JSON writers do that know no other than ASCII."""
+    body = json.dumps(text_request(["great \U0001f600"])).encode()
+    assert b"\\ud83d\\ude00" in body
+    assert call(server, "POST", INFER, body).status == 200
+
+
+@pytest.mark.parametrize("version", ["%C2%B2", "9" * 19, "9" * 250, "%D9%A1"])
+def test_a_version_that_can_be_none_is_the_callers_mistake(server: Running, version: str) -> None:
+    """Digits of other scripts, exponents, and numbers that no database holds."""
+    answer = call(server, "POST", f"/v2/models/sentiment/versions/{version}/infer", text_request())
+    assert answer.status == 400
+    assert "version" in answer.json["error"] or "alias" in answer.json["error"]
 
 
 @pytest.mark.parametrize("size", ["-1", "9999", "many", "1e2"])

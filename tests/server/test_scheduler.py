@@ -525,6 +525,24 @@ def test_a_bug_in_choosing_passes_answers_and_refuses_instead_of_hanging(
         scheduler.submit(Ticket(model, rows(3)))
 
 
+def test_a_runner_that_cannot_be_started_takes_no_request_with_it(
+    make: Make, caller: Caller, model: FakeModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The machine has no thread left; the next request finds one again."""
+
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    scheduler = make()
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(RuntimeError):
+            scheduler.submit(Ticket(model, rows(1)))
+    scheduler.submit(Ticket(model, rows(2)))
+    (ticket,) = caller.wait(1)
+    assert np.array_equal(np.asarray(ticket.result), [[20]])
+
+
 def test_a_configured_delay_gathers_callers_that_come_close_together(
     make: Make, caller: Caller, model: FakeModel, backbone: FakeBackbone
 ) -> None:
@@ -536,6 +554,42 @@ def test_a_configured_delay_gathers_callers_that_come_close_together(
     scheduler.submit(Ticket(model, rows(9)))
     caller.wait(9)
     assert [len(values) for values, _ in backbone.passes] == [8, 1]
+
+
+@dataclass
+class Expecting:
+    """Somebody is about to come, for an hour."""
+
+    complete: bool = False
+
+    def until(self, now: int) -> int:
+        return now + 3600 * 10**9
+
+    def asked(self, now: int) -> None: ...
+
+    def answered(self, requests: int, ran_ns: int, now: int) -> None: ...
+
+
+def test_a_request_in_a_hurry_does_not_wait_for_the_company_of_others(
+    make: Make, caller: Caller, model: FakeModel, backbone: FakeBackbone
+) -> None:
+    """A runner that waits looks again by itself, and that may be too late for who comes meanwhile."""
+    scheduler = make()
+    scheduler.submit(Ticket(model, rows(0)))
+    caller.wait(1)
+    (device,) = scheduler._devices.values()
+    device.company = Expecting()  # type: ignore[assignment]
+    patient = Ticket(model, rows(1))
+    scheduler.submit(patient, wake=False)
+    scheduler.wake()
+    _until(lambda: device.holding)
+    hurried = Ticket(model, rows(2), deadline=time.monotonic() + 1)
+    scheduler.submit(hurried, wake=False)
+    scheduler.wake()
+    caller.wait(3)
+    assert isinstance(hurried.result, np.ndarray)
+    assert isinstance(patient.result, np.ndarray)
+    assert [sorted(values) for values, _ in backbone.passes] == [[0.0], [1.0, 2.0]]
 
 
 def test_an_idle_runner_keeps_no_model_loaded(make: Make, caller: Caller, backbone: FakeBackbone) -> None:

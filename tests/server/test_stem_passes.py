@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headstock.errors import HeadstockError
 from headstock.preprocess import Row
-from headstock_server.scheduler import Budget, LaneKey, Ticket
+from headstock_server.scheduler import Budget, LaneKey, SchedulerOptions, Ticket
 from headstock_server.scheduler.contract import Array, Floats, Slots
+from headstock_server.scheduler.device import Device
 from headstock_server.scheduler.execution import Executed, execute
 from headstock_server.scheduler.lane import Pass
 
@@ -121,6 +125,24 @@ def test_an_upper_part_that_throws_fails_its_own_rows_alone() -> None:
     error = executed.values[1]
     assert isinstance(error, HeadstockError)
     assert "bad:1: the backbone failed" in error.message
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_a_pass_is_no_larger_than_what_every_backbone_of_the_stem_can_bear(first: int) -> None:
+    """Whoever came first: how many rows may share a pass was measured for each of them alone."""
+    stem = Stem()
+    models = [Model("far", Upper(stem, 100)), Model("near", Upper(stem, 200, budget=Budget(128, rows=2)))]
+    device = Device(threading.Lock(), SchedulerOptions())
+    order = [models[first], *models, *models]
+    tickets = [Ticket(model, [Row({"x": np.array(number)}, 4)]) for number, model in enumerate(order)]
+    for ticket in tickets:
+        device.lane(ticket.model.backbone)
+    sizes = []
+    arrived = tickets
+    while (work := device.pick(arrived, time.monotonic_ns(), held=False).work) is not None:
+        sizes.append(len(work.rows))
+        arrived = []
+    assert sizes == [2, 2, 1]
 
 
 @settings(max_examples=60, deadline=None)

@@ -144,6 +144,8 @@ def test_a_model_has_settings_of_its_own_until_they_are_taken_back(
         ({"trace_count": "-2"}, "expected an integer of -1 or more"),
         ({"trace_rate": "many"}, "expected an integer of 1 or more"),
         ({"trace_rate": "--5"}, "expected an integer of 1 or more"),
+        ({"trace_rate": "1" + "0" * 5000}, "expected an integer of 1 or more"),
+        ({"trace_rate": "0" * 17 + "1" + "0" * 90}, "expected an integer of 1 or more"),
         ({"trace_rate": ["1", "2"]}, "has 2 values"),
         ({"trace_rate": "5", "speed": "1"}, "'speed' is not one that clients set"),
     ],

@@ -298,6 +298,13 @@ def test_a_reference_to_nothing_says_what_there_is(
     assert fix in (caught.value.fix or "")
 
 
+@pytest.mark.parametrize("selector", ["\u00b2", "\u0661", "9" * 19, "9" * 5000])
+def test_a_selector_that_is_neither_a_number_nor_a_word_is_refused(selector: str) -> None:
+    """Exponents and other scripts' digits are digits to Python, and no database holds the rest."""
+    with pytest.raises(InvalidInput):
+        Reference.parse(f"minilm:{selector}")
+
+
 def test_a_mistyped_alias_is_recognised(catalogue: Catalogue) -> None:
     add_backbone(catalogue)
     catalogue.promote("minilm", 1)

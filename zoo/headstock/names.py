@@ -14,6 +14,15 @@ NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?")
 _RESERVED = {"con", "prn", "aux", "nul", *(f"com{i}" for i in range(1, 10)), *(f"lpt{i}" for i in range(1, 10))}
 
 
+_DIGITS = 18
+"""Of the largest version number that every database holds."""
+
+
+def is_number(selector: str) -> bool:
+    """True for a version number; other scripts have digits too, and exponents are digits to Python."""
+    return selector.isascii() and selector.isdigit()
+
+
 def check_name(name: str, what: str = "name") -> str:
     """Return `name` unchanged, or raise `InvalidInput` that says what a name may look like."""
     if not NAME.fullmatch(name) or name.split(".")[0] in _RESERVED or ".." in name:
@@ -51,8 +60,11 @@ class Reference:
         """Parse `NAME`, `NAME:3` or `NAME:production`; raises `InvalidInput`."""
         name, _, selector = text.partition(":")
         check_name(name)
-        if selector and not selector.isdigit():
-            check_alias(selector)
+        if not is_number(selector):
+            if selector:
+                check_alias(selector)
+        elif len(selector) > _DIGITS:
+            raise InvalidInput(f"version {selector[:20]!r}... has {len(selector)} digits; expected at most {_DIGITS}")
         return cls(name, selector)
 
     def __str__(self) -> str:

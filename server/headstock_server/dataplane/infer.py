@@ -52,7 +52,7 @@ class DataPlane:
         """
         self.tracer = tracer or Tracer(None)
         self.limits = limits or Limits()
-        self.draining = False
+        self._draining = False
         self._catalogue = catalogue
         self._repository = repository
         self._scheduler = scheduler
@@ -86,13 +86,18 @@ class DataPlane:
 
     async def drain(self) -> None:
         """Take no new requests and wait until the accepted ones are answered."""
-        self.draining = True
+        self._draining = True
         await self._idle.wait()
 
     def close(self) -> None:
         """Stop the threads."""
         self._loads.close()
         self._pool.shutdown(wait=True, cancel_futures=True)
+
+    @property
+    def draining(self) -> bool:
+        """True if no new requests are taken, because the server stops or its scheduler did."""
+        return self._draining or self._scheduler.stopped
 
     @property
     def busy(self) -> bool:
@@ -212,7 +217,7 @@ class DataPlane:
 
     async def _rows(self, model: LoadedModel, request: InferRequest) -> list[Row]:
         """The request's rows; raises `Exhausted` before making any if the queue has no room for them."""
-        count = rows.row_count(request)
+        count = rows.row_count(request, self.limits)
         self._scheduler.check_room(count, self._making)
         inputs = self._inputs.get(model)
         if inputs is None:

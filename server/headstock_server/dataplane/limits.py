@@ -27,6 +27,9 @@ class Limits:
     """Parameters of the request, and of each tensor."""
     elements: int = MIB
     """Elements of typed contents over all inputs: a byte on the wire can become 36 in memory."""
+    fields: int = 64 * 1024
+    """Fields of the message, unknown ones and elements that are not packed included: looking at a million of them would
+    hold up everybody else for half a second."""
     dims: int = 64
     """Axes of a shape, over all inputs of the request."""
     rows: int = 1024

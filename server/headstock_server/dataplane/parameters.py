@@ -63,7 +63,12 @@ def _check(key: str, value: ParameterValue) -> None:
         raise InvalidInput(f"parameter {key[:80]!r} is reserved by the protocol; expected one of {list(KNOWN)}")
     if key not in KNOWN:
         raise InvalidInput(f"parameter {key[:80]!r} is not known; expected one of {list(KNOWN)}")
-    if key in ("timeout", "priority") and (isinstance(value, bool) or not isinstance(value, int) or value < 0):
-        raise InvalidInput(f"parameter {key!r} is {value!r}; expected an integer of 0 or more")
+    if key in ("timeout", "priority") and not _is_count(value):
+        raise InvalidInput(f"parameter {key!r} is {value!r}; expected an integer of 0 or more, below 2**64")
     if key.startswith("sequence_") and value not in (0, "", "0", False):
         raise Unsupported(f"parameter {key!r} is {value!r}, but no model here keeps state between requests")
+
+
+def _is_count(value: ParameterValue) -> bool:
+    # JSON has integers of any size; no clock and no line does.
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 64

@@ -81,10 +81,16 @@ class Inputs:
         return InvalidInput(f"the request's inputs are {[t.name[:80] for t in inputs]}; expected {expected}")
 
 
-def row_count(request: InferRequest) -> int:
-    """Rows that the request says it has, by the shape of its first input; at least 1."""
+def row_count(request: InferRequest, limits: Limits) -> int:
+    """Rows that the request says it has, by the shape of its first input; at least 1.
+
+    Raises `LimitExceeded`: what no queue will ever take must not be told to come back.
+    """
     shape = request.inputs[0].shape if request.inputs else ()
-    return max(1, shape[0]) if shape else 1
+    if not shape or shape[0] < 1:
+        return 1
+    _check_rows(request.inputs[0].name, shape[0], limits)
+    return shape[0]
 
 
 def raw_size(request: InferRequest) -> int:

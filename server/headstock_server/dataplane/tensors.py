@@ -30,14 +30,21 @@ DTYPES: dict[str, np.dtype[np.generic]] = {
 DATATYPES = (*DTYPES, "BF16", "BYTES")
 
 _LENGTH = Struct("<I")
+_LARGEST = 1 << 58
+"""Elements of the other axes up to which numpy takes a shape that holds none because one of its axes is 0."""
 
 
 def element_count(name: str, shape: Sequence[int]) -> int:
     """Elements of a shape; Python integers, because numpy's product of [2**32, 2**32] is 0."""
     for size in shape:
-        if size < 0:
-            raise InvalidInput(f"input {name[:80]!r} has shape {list(shape)[:16]}; expected sizes of 0 or more")
-    return math.prod(shape)
+        if not 0 <= size < 1 << 63:
+            raise InvalidInput(
+                f"input {name[:80]!r} has shape {list(shape)[:16]}; expected sizes of 0 or more, below 2**63"
+            )
+    count = math.prod(shape)
+    if count == 0 and math.prod(size or 1 for size in shape) > _LARGEST:
+        raise InvalidInput(f"input {name[:80]!r} has shape {list(shape)[:16]}, which no tensor can have")
+    return count
 
 
 def decode(name: str, datatype: str, shape: tuple[int, ...], raw: bytes) -> Values:

@@ -139,7 +139,8 @@ def _value(name: str, text: str | None) -> str | int | None:
             raise InvalidInput(f"trace_level is {text[:80]!r}; expected one of {LEVELS}")
         return text
     least = 1 if name == "trace_rate" else -1
-    if not text.removeprefix("-").isdecimal() or not least <= int(text[:18]) < 2**31:
+    digits = text.removeprefix("-")
+    if not (digits.isdecimal() and len(digits) <= 10 and least <= int(text) < 2**31):
         raise InvalidInput(f"{name} is {text[:80]!r}; expected an integer of {least} or more")
     return int(text)
 

@@ -176,7 +176,7 @@ class MemoryBudget:
 
     def _make_room(self, key: ResidentKey, size: Size, *, evict: bool) -> None:
         started = time.monotonic()
-        collected = waited = False
+        collect_after, waited = _COLLECT_AFTER, False
         while not self._enter(key, size):
             with self._lock:
                 self._policy.check(key, *size)
@@ -197,9 +197,10 @@ class MemoryBudget:
                     "not answered yet",
                     retry_after=1.0,
                 )
-            if passed > _COLLECT_AFTER and not collected:
+            if passed > collect_after:
+                # Again and again: what leaves may become garbage after the first time, and nothing else may collect it.
                 gc.collect()
-                collected = True
+                collect_after = 2 * passed
             time.sleep(min(_POLL, 0.001 + passed / 4))
 
     def _collect(self) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 
 from headstock.errors import InvalidInput, Unavailable
 from headstock_server.frontend.engine_port import EnginePort
+from headstock_server.frontend.process import STOP
 from headstock_server.transport.calls import Handler
 from headstock_server.transport.server import port_taken
 
@@ -65,7 +66,7 @@ class FrontEnds:
         self._stopping = True
         for process in self._processes:
             with contextlib.suppress(ProcessLookupError):
-                process.terminate()
+                process.send_signal(STOP)
         # Python and gRPC need a moment of their own to end.
         _, late = await asyncio.wait(self._keepers, timeout=grace + 5.0) if self._keepers else ((), ())
         for process in self._processes if late else ():
@@ -100,7 +101,7 @@ class FrontEnds:
             )
         self._processes.add(process)
         if self._stopping:  # since before there was a process that could be told
-            process.terminate()
+            process.send_signal(STOP)
         port = EnginePort(self._services, listening.set)
         try:
             await asyncio.get_running_loop().create_unix_connection(lambda: port.link, sock=ours)

@@ -12,6 +12,8 @@ import grpc
 from headstock_server.frontend.relay import Relay, generic_handlers
 from headstock_server.transport.channel import CONCURRENT_RPCS, channel_options
 
+STOP = signal.SIGUSR1
+"""What the engine's process sends when it has answered everything."""
 _GRACE = 1.0
 """Seconds for answers that are on their way when the server stops."""
 
@@ -19,13 +21,15 @@ _GRACE = 1.0
 async def run(descriptor: int, address: str, message_bytes: int) -> int:
     """Relay calls from `address` to the socket `descriptor`; returns the process's exit status.
 
-    0 after SIGTERM; 1 when the engine's process is gone or the port cannot be had.
+    0 after `STOP`; 1 when the engine's process is gone or the port cannot be had.
     """
     loop = asyncio.get_running_loop()
     stop, gone = asyncio.Event(), asyncio.Event()
-    loop.add_signal_handler(signal.SIGTERM, stop.set)
-    # The terminal sends it to every process of the group; the server decides what it means.
-    loop.add_signal_handler(signal.SIGINT, lambda: None)
+    loop.add_signal_handler(STOP, stop.set)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        # Terminals and service managers send them to every process of the group; the server decides what they mean, and
+        # needs this one until the last answer is out.
+        loop.add_signal_handler(number, lambda: None)
 
     def lost() -> None:
         gone.set()

@@ -36,20 +36,20 @@ class Snapshot:
 
     @classmethod
     def read(cls, catalogue: Catalogue, names: Collection[str] | None) -> Snapshot:
-        """The models of `names`, or all of them."""
+        """The models of `names`, or all of them, at one moment: between two of them an alias may move."""
         versions: dict[str, dict[int, Version]] = {}
-        for version in catalogue.versions(kind="model"):
-            if names is None or version.name in names:
+        every, aliases = catalogue.served()
+        for version in every:
+            if version.kind == "model" and (names is None or version.name in names):
                 versions.setdefault(version.name, {})[version.number] = version
-        aliases = {name: catalogue.aliases(name) for name in versions}
-        return cls(versions, aliases, tuple(catalogue.versions(kind="backbone")))
+        known = {name: aliases.get(name, {}) for name in versions}
+        return cls(versions, known, tuple(version for version in every if version.kind == "backbone"))
 
     def default(self, name: str) -> Version:
         """What an empty selector means: alias production, else the newest."""
         known = self.versions[name]
-        number = self.aliases[name].get(PRODUCTION, -1)
-        # An alias can point past the versions when both were read around another process's commit.
-        return known.get(number) or next(iter(known.values()))
+        number = self.aliases[name].get(PRODUCTION)
+        return next(iter(known.values())) if number is None else known[number]
 
     def target(self, name: str, alias: str) -> Version | None:
         """The version that an alias points to."""

@@ -8,11 +8,12 @@ from collections.abc import Sequence
 
 from headstock.catalogue import Catalogue
 from headstock.errors import FailedPrecondition, HeadstockError, NotFound, Unavailable
-from headstock.names import Reference
+from headstock.names import Reference, check_name, is_number
 from headstock.records import Version
 from headstock_server.engine import Engine, LoadedModel
 from headstock_server.engine.budget import NoRoom
 from headstock_server.engine.residency import ResidentKey
+from headstock_server.frames import drop_frames
 from headstock_server.repository.index import IndexRow, Snapshot, State
 from headstock_server.repository.lease import KeptLease
 from headstock_server.repository.licence_gate import LicenceGate, Mode
@@ -55,6 +56,7 @@ class Repository:
         self._poll_seconds = poll_seconds
         # Guards the fields below for a few microseconds at a time; never held while something loads.
         self._lock = threading.Lock()
+        self._reading = threading.Lock()
         self._snapshot = Snapshot()
         self._loaded: dict[str, dict[int, LoadedModel]] = {}
         # Name to selector to model. The inner dicts are replaced, never changed, so `resolve` needs no lock.
@@ -95,7 +97,7 @@ class Repository:
                     f"model {name!r} was unloaded on this server and answers nothing until it is loaded again",
                     fix=f"RepositoryModelLoad {name}",
                 )
-            if selector.isdigit():
+            if is_number(selector):
                 self._asked.add((name, version.number))
             known = version.number in self._snapshot.versions.get(name, {})
         if not known:
@@ -146,7 +148,7 @@ class Repository:
 
     def find(self, name: str, selector: str = "") -> Version:
         """The version that a name and selector mean, loaded or not; blocks. Raises `NotFound`."""
-        reference = Reference.parse(f"{name}:{selector}" if selector else name)
+        reference = Reference.parse(f"{check_name(name)}:{selector}" if selector else check_name(name))
         if self._names is not None and name not in self._names:
             raise NotFound(f"this server does not serve {name!r}; it serves {', '.join(sorted(self._names))}")
         return self.catalogue.version(reference)
@@ -202,6 +204,14 @@ class Repository:
 
     def refresh(self) -> None:
         """Apply what the catalogue says now; the watching thread calls it when the generation changes."""
+        try:
+            self._refresh()
+        except BaseException:
+            # Not applied: a promotion must not wait for the next change of something else.
+            self._generation = None
+            raise
+
+    def _refresh(self) -> None:
         self._generation = self.catalogue.generation()
         self._read()
         self._judge()
@@ -221,6 +231,8 @@ class Repository:
                 with self._lock:
                     self._dormant.add((version.name, version.number))
             except HeadstockError as error:
+                # The loader remembers it, and its frames the session that was opened for nothing.
+                drop_frames(error)
                 if self._start_error is None and self._strict and not self.ready:
                     self._start_error = error
             with self._lock:
@@ -250,21 +262,25 @@ class Repository:
         return self.catalogue.generation() != self._generation or self.licences.is_stale()
 
     def _judge(self) -> None:
-        """Ask about every version that is known or loaded, and let the loaded ones know."""
+        """Ask about every version that is known, and let the loaded ones know.
+
+        A loaded one that the catalogue does not have any more is about to go, and nobody can say anything about it.
+        """
         with self._lock:
             versions = [
                 *self._snapshot.backbones,
                 *(v for numbers in self._snapshot.versions.values() for v in numbers.values()),
-                *(m.version for numbers in self._loaded.values() for m in numbers.values()),
             ]
         self.licences.refresh(versions)
         for model in self.loaded():
             self.licences.stamp(model)
 
     def _read(self) -> None:
-        snapshot = Snapshot.read(self.catalogue, self._names)
-        with self._lock:
-            self._snapshot = snapshot
+        # One after the other, so that what was read later is never replaced by what was read before.
+        with self._reading:
+            snapshot = Snapshot.read(self.catalogue, self._names)
+            with self._lock:
+                self._snapshot = snapshot
 
     def _wanted(self) -> list[Version]:
         # Caller holds the lock. Versions that should be loaded and are not.

@@ -42,8 +42,8 @@ class Company:
         self._answered_at = self._latest = now
 
     def asked(self, now: int) -> None:
-        """A request was queued."""
-        if self.complete or now > self._answered_at + _CAPS * self._cap:
+        """A request was queued; one that came before the answers, and waited for the lock, is nobody's next."""
+        if self.complete or not self._answered_at <= now <= self._answered_at + _CAPS * self._cap:
             return
         gap = now - self._latest
         if self._came:

@@ -22,8 +22,8 @@ _LEAD = 2
 class Device:
     """Lanes and runner threads of one device.
 
-    `picking` guards the lanes and is never held during a pass or by a submitter; `inbox` and `idle` belong to the
-    scheduler's lock. A submitter therefore waits for no more than a list append.
+    `picking` guards the lanes and is never held during a pass or by a submitter; `inbox`, `latest` and `idle` belong to
+    the scheduler's lock. A submitter therefore waits for no more than a list append.
     """
 
     __slots__ = (
@@ -38,6 +38,7 @@ class Device:
         "holding",
         "idle",
         "inbox",
+        "latest",
         "picking",
         "promises",
         "returning",
@@ -59,6 +60,8 @@ class Device:
         self.wake = threading.Condition(lock)
         self.inbox: list[Ticket] = []
         """Submitted tickets whose rows are in no lane yet."""
+        self.latest = NEVER
+        """When the most urgent of them has to start, monotonic nanoseconds."""
         self.idle = 0
         """Runners that wait for work."""
         self.holding = False

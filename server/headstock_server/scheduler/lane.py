@@ -161,8 +161,9 @@ class Lane:
             columns[_SHARE],
         )
         backbone = next(iter(self._tickets.values())).model.backbone
+        budget = self._strictest() if self.key.depth else backbone.budget
         selection = policy.select(
-            waiting, backbone.budget, now, max_delay, self._shares.standing(), self.meter.pace, company_until
+            waiting, budget, now, max_delay, self._shares.standing(), self.meter.pace, company_until
         )
         dropped = len(selection.expired) + len(selection.dead)
         leaving = selection.rows
@@ -193,6 +194,16 @@ class Lane:
             rows=len(leaving),
             tokens=tokens,
             ready_at=selection.ready_at,
+        )
+
+    def _strictest(self) -> policy.Budget:
+        """What every backbone of the stem can bear: a row may meet rows of any of them."""
+        # `valuerefs` copies in one step; other threads bring backbones in meanwhile.
+        budgets = [backbone.budget for ref in self.backbones.valuerefs() if (backbone := ref()) is not None]
+        return policy.Budget(
+            min(budget.tokens for budget in budgets),
+            min(budget.rows for budget in budgets),
+            min(budget.waste for budget in budgets),
         )
 
     def _leave(self, owner: int) -> Ticket:

@@ -28,6 +28,8 @@ Bools = npt.NDArray[np.bool_]
 
 NEVER = np.iinfo(np.int64).max
 """The deadline of a row that has none."""
+WAKING = 5_000_000
+"""Nanoseconds by which a runner may wake later than it wanted to: Python hands its lock over every 5 ms."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -322,7 +324,8 @@ def _ready_at(waiting: Waiting, max_delay: int, pace: Pace | None, company_until
     if pace is None or first == NEVER:
         return ready_at
     together = pace.of(len(waiting.length), int(waiting.length.max()))
-    return min(ready_at, first - int(together + pace.spread_ns))
+    # To the last moment would be too long: a row that waited for others and then is late was wronged.
+    return min(ready_at, first - int(together + pace.spread_ns) - WAKING)
 
 
 def _has_room(length: Ints, budget: Budget) -> bool:

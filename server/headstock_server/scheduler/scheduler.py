@@ -14,7 +14,7 @@ from headstock_server.scheduler.execution import Executed, execute
 from headstock_server.scheduler.heads import Again
 from headstock_server.scheduler.lane import Pass
 from headstock_server.scheduler.options import SchedulerOptions
-from headstock_server.scheduler.policy import NEVER
+from headstock_server.scheduler.policy import NEVER, WAKING
 from headstock_server.scheduler.recorder import Recorder
 from headstock_server.scheduler.statistics import ModelKey, PassRecord, SchedulerStatistics
 from headstock_server.scheduler.ticket import Ticket
@@ -73,6 +73,9 @@ class Scheduler:
             if ticket.deadline is not None:
                 pace = device.lane(backbone).meter.pace
                 device.promises.admit(ticket, tokens, pace, now, self.options.runners)
+                longest = max([row.length for row in ticket.rows])
+                takes = pace.of(count, longest) + pace.spread_ns
+                device.latest = min(device.latest, int(ticket.deadline * 1e9 - takes) - WAKING)
             self._rows += count
             self._tokens += tokens
             self._open += 1
@@ -100,8 +103,9 @@ class Scheduler:
         with self._lock:
             now = time.monotonic_ns()
             for device in self._devices.values():
-                # A runner that waits for company looks again by itself.
-                if device.idle and device.inbox and not (device.holding and device.company.until(now)):
+                # A runner that waits for company looks again by itself, and soon enough for most.
+                until = device.company.until(now) if device.holding else 0
+                if device.idle and device.inbox and not 0 < until < device.latest:
                     device.wake.notify()
 
     def hold(self, rows: int) -> None:
@@ -133,6 +137,11 @@ class Scheduler:
         """Drop the counters of versions that are not loaded any more."""
         with self._lock:
             self._recorder.forget(models)
+
+    @property
+    def stopped(self) -> bool:
+        """True once nothing will run any more: it was closed, or a bug ended a runner."""
+        return self._stopped
 
     def statistics(self) -> SchedulerStatistics:
         """A snapshot of the counters."""
@@ -189,7 +198,7 @@ class Scheduler:
                     held = self._rows < self._hold
                     if not held:
                         self._hold = 0
-                    arrived, device.inbox = device.inbox, []
+                    arrived, device.inbox, device.latest = device.inbox, [], NEVER
                     now = time.monotonic_ns()
                     company_until = device.company.until(now)
                 picked = device.pick(arrived, now, held, company_until)
@@ -315,11 +324,13 @@ class Scheduler:
 
     def _start(self, name: str) -> Device:
         # Caller holds the lock.
-        device = self._devices[name] = Device(self._lock, self.options)
+        device = Device(self._lock, self.options)
         for i in range(self.options.runners):
             thread = threading.Thread(target=self._run, args=(device,), name=f"runner-{name}-{i}", daemon=True)
-            device.threads.append(thread)
             thread.start()
+            device.threads.append(thread)
+            # Not before: what is queued where no thread could be started would wait for ever.
+            self._devices[name] = device
         return device
 
     def _wake_all(self) -> None:

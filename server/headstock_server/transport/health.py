@@ -9,7 +9,7 @@ import grpc
 from grpc_health.v1 import health_pb2
 
 from headstock.errors import NotFound
-from headstock_server.transport.calls import Context, Handler, refuse
+from headstock_server.transport.calls import Context, Handler, parsed, refuse
 
 SERVICE = "grpc.health.v1.Health"
 
@@ -34,15 +34,21 @@ class HealthService:
 
     async def check(self, data: bytes, context: Context) -> bytes:
         """NOT_FOUND for an unknown name, as the health protocol wants it."""
-        service = health_pb2.HealthCheckRequest.FromString(data).service
-        serving = self._status(service)
-        if serving is None:
-            await refuse(context, NotFound(f"{service[:80]!r} is neither a service nor a loaded model"))
+        try:
+            service = _service(data)
+            serving = self._status(service)
+            if serving is None:
+                raise NotFound(f"{service[:80]!r} is neither a service nor a loaded model")
+        except Exception as error:
+            await refuse(context, error)
         return self._encoded(serving)
 
-    async def watch(self, data: bytes, _: Context) -> AsyncIterator[bytes]:
+    async def watch(self, data: bytes, context: Context) -> AsyncIterator[bytes]:
         """The status now and after each change, until the caller leaves; an unknown name may appear later."""
-        service = health_pb2.HealthCheckRequest.FromString(data).service
+        try:
+            service = _service(data)
+        except Exception as error:
+            await refuse(context, error)
         last = b""
         while True:
             current = self._encoded(self._status(service))
@@ -56,3 +62,8 @@ class HealthService:
         status = {True: Status.SERVING, False: Status.NOT_SERVING, None: Status.SERVICE_UNKNOWN}[serving]
         data: bytes = Status(status=status).SerializeToString()
         return data
+
+
+def _service(data: bytes) -> str:
+    service: str = parsed(health_pb2.HealthCheckRequest.FromString, data).service
+    return service

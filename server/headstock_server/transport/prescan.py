@@ -42,6 +42,9 @@ _REQUEST: _Message = {
     7: _Field("inputs_raw"),
 }
 
+_ANY = _Field("fields")
+"""Whatever takes a turn of the scan: while it walks, nobody else is served."""
+
 _CONTINUED = bytes(range(128, 256))
 _PLAIN = 0x80
 
@@ -57,6 +60,7 @@ def check(data: bytes, limits: Limits) -> None:
         "elements": limits.elements,
         "dims": limits.dims,
         "parameters": limits.parameters,
+        "fields": limits.fields,
     }
     try:
         _walk(data, 0, len(data), _REQUEST, budget, limits)
@@ -86,6 +90,8 @@ def _walk(data: bytes, at: int, end: int, message: _Message, budget: dict[str, i
             stop = at + size
             if stop > end:
                 raise malformed()
+            if field is None or not (field.packed or field.local):
+                _spend(budget, _ANY, 1, limits)
             if field is not None:
                 if field.local:
                     parameters -= 1
@@ -108,6 +114,7 @@ def _walk(data: bytes, at: int, end: int, message: _Message, budget: dict[str, i
         else:
             # Groups are in no message of ours, and skipping them would need recursion that a sender controls.
             raise malformed()
+        _spend(budget, _ANY, 1, limits)
         if field is not None and field.packed:
             _spend(budget, field, 1, limits)
     if at != end:

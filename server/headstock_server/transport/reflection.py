@@ -12,9 +12,10 @@ from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
 from grpc_reflection.v1alpha.reflection import aio as reflection_aio
 
+from headstock.errors import HeadstockError
 from headstock.oip import open_inference_grpc_pb2
 from headstock.v1 import status_pb2, zoo_pb2
-from headstock_server.transport.calls import Context, Handler
+from headstock_server.transport.calls import Context, Handler, parsed, refuse
 
 ALPHA = "grpc.reflection.v1alpha.ServerReflection"
 STABLE = "grpc.reflection.v1.ServerReflection"
@@ -32,15 +33,20 @@ class ReflectionService:
 
     def handlers(self) -> dict[str, Handler]:
         """The one streaming RPC."""
-        handler: Handler = grpc.stream_stream_rpc_method_handler(
-            self.info, request_deserializer=reflection_pb2.ServerReflectionRequest.FromString
-        )
-        return {"ServerReflectionInfo": handler}
+        return {"ServerReflectionInfo": grpc.stream_stream_rpc_method_handler(self.info)}
 
-    async def info(self, requests: AsyncIterator[Any], context: Context) -> AsyncIterator[bytes]:
+    async def info(self, requests: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:
         """Answer each request of the stream."""
-        async for response in self._servicer.ServerReflectionInfo(requests, context):
-            yield response.SerializeToString()
+        try:
+            async for response in self._servicer.ServerReflectionInfo(_parsed(requests), context):
+                yield response.SerializeToString()
+        except HeadstockError as error:
+            await refuse(context, error)
+
+
+async def _parsed(requests: AsyncIterator[bytes]) -> AsyncIterator[Any]:
+    async for data in requests:
+        yield parsed(reflection_pb2.ServerReflectionRequest.FromString, data)
 
 
 def public_pool() -> descriptor_pool.DescriptorPool:

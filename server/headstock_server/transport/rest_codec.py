@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, NoReturn
+from typing import Any
 
 from headstock.errors import HeadstockError, InvalidInput
 from headstock_server.dataplane import tensors
@@ -18,6 +18,7 @@ from headstock_server.dataplane.messages import (
     ParameterValue,
     RequestedOutput,
 )
+from headstock_server.transport.rest_endpoint import parsed_json
 
 _NUMBERS: dict[str, set[type]] = {"BOOL": {bool}, "BYTES": {str}, "FP32": {int, float}, "FP64": {int, float}}
 _ONLY_BINARY = ("FP16", "BF16")
@@ -104,14 +105,10 @@ def _parse(text: bytes, limits: Limits) -> dict[str, Any]:
             f"the request's JSON holds more than {limits.elements} elements", fix="send binary tensor data"
         )
     try:
-        document = json.loads(text, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError):
+        document = parsed_json(text, infinite=False)
+    except ValueError:
         raise InvalidInput("the body is not JSON of an inference request") from None
     return _object("the body", document)
-
-
-def _refuse_constant(text: str) -> NoReturn:
-    raise ValueError(text)
 
 
 def _input(entry: Any, body: bytes, at: int, limits: Limits) -> tuple[InputTensor, int]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,7 +15,7 @@ from headstock.oip import open_inference_grpc_pb2 as pb
 from headstock_server.dataplane.infer import DataPlane
 from headstock_server.transport import describe
 from headstock_server.transport.control import ControlHandlers
-from headstock_server.transport.rest_endpoint import body_of, endpoint, model_of
+from headstock_server.transport.rest_endpoint import body_of, endpoint, model_of, parsed_json
 from headstock_server.transport.tenant import tenant_of
 
 _SMALL = 64 * 1024
@@ -108,8 +107,8 @@ async def _document(request: Request, known: Mapping[str, type] | None = None) -
     """The JSON object in the body, empty for no body; `known` are the only keys, with their types."""
     data = await body_of(request, _SMALL)
     try:
-        document = json.loads(data) if data.strip() else {}
-    except (ValueError, RecursionError):
+        document = parsed_json(data) if data.strip() else {}
+    except ValueError:
         raise InvalidInput("the body is not JSON") from None
     if not isinstance(document, dict):
         raise InvalidInput("the body is not a JSON object")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
+import re
 from collections.abc import Awaitable, Callable
-from typing import TypeAlias
+from typing import Any, NoReturn, TypeAlias
 
 import grpc
 from starlette.requests import ClientDisconnect, Request
@@ -29,6 +31,9 @@ STATUS = {
     Code.UNAVAILABLE: 503,
     Code.DEADLINE_EXCEEDED: 504,
 }
+
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+"""Half a character by number: whole ones are written as two of these."""
 
 Endpoint: TypeAlias = Callable[[Request], Awaitable[Response]]
 
@@ -73,3 +78,23 @@ async def body_of(request: Request, cap: int) -> bytes:
             raise LimitExceeded(f"the body has more than {cap} bytes")
         chunks.append(chunk)
     return b"".join(chunks)
+
+
+def parsed_json(text: bytes, *, infinite: bool = True) -> Any:
+    """The value in `text`; raises `ValueError` for what is not JSON, or not text in UTF-8 with whole characters.
+
+    Without `infinite` that goes for NaN and the infinities too, which are Python's and not JSON's.
+    """
+    decoded = text.decode()
+    try:
+        value = json.loads(decoded, parse_constant=None if infinite else _refuse_constant)
+        if _SURROGATE.search(decoded):
+            # Half a character fits into no message and no log; this is what tells it from two halves.
+            json.dumps(value, ensure_ascii=False).encode()
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    return value
+
+
+def _refuse_constant(text: str) -> NoReturn:
+    raise ValueError(text)

@@ -11,12 +11,17 @@ from google.rpc import error_details_pb2, status_pb2
 
 from headstock import errors
 from headstock_server.dataplane.limits import LimitExceeded
+from headstock_server.frames import drop_frames
 
 log = logging.getLogger("headstock.server")
 
 DOMAIN = "headstock"
 TRAILER = "grpc-status-details-bin"
 _LONGEST = 1000
+"""Characters of a message..."""
+_LONGEST_ENCODED = 600
+"""...and bytes where not all are ASCII. gRPC writes three characters for each of these bytes, the details repeat the
+message, and a client that gets more than 8 KiB sees neither message nor code."""
 
 Code = grpc.StatusCode
 
@@ -72,6 +77,7 @@ def failure_of(error: BaseException) -> Failure:
     """Code, message and details of an error.
 
     What is not in the table becomes INTERNAL with an id; the traceback goes to the log under that id and nowhere else.
+    The error has none after that: its frames name the request, whose result it is, and the model.
     """
     row = row_of(error)
     metadata: dict[str, str] = {}
@@ -80,12 +86,18 @@ def failure_of(error: BaseException) -> Failure:
         log.error("internal error %s", metadata["error_id"], exc_info=error)
         message = f"internal error {metadata['error_id']}; this is a bug, and the server's log has the details"
     else:
-        message = str(error)[:_LONGEST]
+        message = _cut(str(error))
         if error.fix:
-            metadata["fix"] = error.fix[:_LONGEST]
+            metadata["fix"] = _cut(error.fix)
         if isinstance(error, errors.LicenceRefused):
             metadata["proof_id"] = error.proof_id
+    drop_frames(error)
     return Failure(row.code, message, ((TRAILER, _details(row, message, metadata, _retry_after(error))),))
+
+
+def _cut(text: str) -> str:
+    text = text[:_LONGEST]
+    return text if text.isascii() else text.encode(errors="replace")[:_LONGEST_ENCODED].decode(errors="ignore")
 
 
 def _retry_after(error: BaseException) -> float | None:

@@ -117,6 +117,11 @@ class Catalogue:
         with self._database.read() as connection:
             return entries.aliases(connection, name)
 
+    def served(self) -> tuple[list[Version], dict[str, dict[str, int]]]:
+        """Every version by name, newest first, and every name's aliases, of one and the same moment."""
+        with self._database.read() as connection:
+            return entries.versions(connection, None, None), entries.all_aliases(connection)
+
     def alias_history(self, name: str, alias: str) -> list[AliasChange]:
         """Every move of an alias, oldest first."""
         with self._database.read() as connection:

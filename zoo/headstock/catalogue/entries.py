@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from headstock.catalogue import audit, schema
 from headstock.digest import Digest
 from headstock.errors import FailedPrecondition, NotFound
-from headstock.names import Reference
+from headstock.names import Reference, is_number
 from headstock.records import PRODUCTION, EntryKind, Version
 
 
@@ -47,6 +47,16 @@ def aliases(connection: sa.Connection, name: str) -> dict[str, int]:
     return {row.alias: row.number for row in connection.execute(query)}
 
 
+def all_aliases(connection: sa.Connection) -> dict[str, dict[str, int]]:
+    """Name to alias to version number, for names that have any."""
+    table = schema.aliases
+    query = sa.select(table.c.name, table.c.alias, table.c.number).order_by(table.c.name, table.c.alias)
+    found: dict[str, dict[str, int]] = {}
+    for row in connection.execute(query):
+        found.setdefault(row.name, {})[row.alias] = row.number
+    return found
+
+
 def newest(connection: sa.Connection, name: str) -> Version:
     """The highest version; raises `NotFound` with near names."""
     table = schema.versions
@@ -74,7 +84,7 @@ def exact(connection: sa.Connection, name: str, number: int) -> Version:
 def resolve(connection: sa.Connection, reference: Reference) -> Version:
     """The version that a reference means; raises `NotFound` with what exists."""
     name, selector = reference.name, reference.selector
-    if selector.isdigit():
+    if is_number(selector):
         return exact(connection, name, int(selector))
     known = aliases(connection, name)
     alias = selector or PRODUCTION

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from headstock.digest import Digest, digest_json
+from headstock.errors import NotFound
 
 if TYPE_CHECKING:
     from headstock.catalogue import Catalogue
@@ -75,7 +76,11 @@ def stored_stem(catalogue: Catalogue, artefact: Artefact) -> StoredStem | None:
     found: list[StoredStem] = []
     for edge in catalogue.edges(parent=artefact.digest):
         if edge.relation in _CUTTING:
-            child = _read(catalogue, catalogue.artefact(edge.child), PARENT_UPPER)
+            try:
+                child = _read(catalogue, catalogue.artefact(edge.child), PARENT_UPPER)
+            except NotFound:
+                # Removed since the edges were read: whoever is loaded now does not stand on it.
+                continue
             graph = artefact.files.get("graph")
             if child is not None and (child.cut.parent, child.cut.parent_graph) == (artefact.digest, graph):
                 found.append(child)
