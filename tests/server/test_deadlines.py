@@ -132,7 +132,7 @@ def test_under_overload_with_deadlines_what_runs_is_in_time(load: float) -> None
 
 def test_a_deadline_that_the_queue_makes_impossible_is_refused_on_arrival() -> None:
     first = [Arrival(0, (16,), deadline=200 * MS) for _ in range(160)]
-    hopeless = Arrival(1, (16,) * 40, deadline=300 * MS)
+    hopeless = Arrival(1, (16,) * 40, deadline=220 * MS)
     fine = Arrival(2, (16,), deadline=100 * MS)
     result = Simulator((Budget(128),), SERVICE).run([*first, hopeless, fine])
     outcomes = {r.arrival: (r.outcome, r.latency) for r in result.requests}

@@ -15,7 +15,7 @@ from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
 from headstock.catalogue import Catalogue
-from headstock.errors import InvalidInput, LicenceRefused
+from headstock.errors import InvalidInput, LicenceRefused, NotFound
 from headstock.licences import verdict
 from headstock.licences.decisions import conclude, withdraw
 from headstock.licences.policy import Policy
@@ -267,6 +267,20 @@ def test_a_day_on_which_nothing_ends_judges_nothing_again(catalogue: Catalogue, 
     assert (ruling.value, ruling.until) == ("deny", None)
     repository.licences.today = lambda: last_day + timedelta(days=2)
     assert not repository.licences.is_stale()
+
+
+def test_a_version_that_was_removed_and_collected_is_not_found(catalogue: Catalogue) -> None:
+    """It was looked up a moment before it went."""
+    publish_toy(catalogue)
+    gate = LicenceGate(catalogue, "enforce")
+    gone = catalogue.newest("sentiment")
+    gate.refresh([])
+    catalogue.remove("sentiment")
+    catalogue.gc()
+    with pytest.raises(NotFound, match="sentiment:1 was removed"):
+        gate.check(gone)
+    gate.refresh([gone])
+    assert gate.ruling(gone) is None
 
 
 def test_a_model_refused_at_the_start_is_loaded_when_it_may_be(catalogue: Catalogue, stub_of: Stub) -> None:

@@ -13,6 +13,7 @@ import pytest
 from headstock.errors import DeadlineExceeded, Exhausted, HeadstockError, InvalidInput, Unavailable
 from headstock.preprocess import Row
 from headstock_server.scheduler import Budget, LaneKey, Reason, Scheduler, SchedulerOptions, Ticket
+from headstock_server.scheduler.company import Company
 from headstock_server.scheduler.contract import Array, Floats, Slots
 from headstock_server.scheduler.recorder import LaneCounters, Recorder
 
@@ -302,6 +303,29 @@ def test_a_runner_that_waits_for_company_of_a_row_that_nobody_wants_looks_again(
     _until(lambda: scheduler.statistics().queued_rows == 0)
     assert scheduler.drain(10)
     assert caller.tickets == []
+
+
+def test_who_asks_another_backbone_does_not_wait_for_the_company_of_those_who_were_answered(
+    make: Make, caller: Caller, model: FakeModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first lane holds its row back for an hour; the other lane's row runs at once."""
+    scheduler = make()
+    other = FakeModel("other", FakeBackbone(LaneKey("sha256:other", "fp32", "cpu")), FakeGroup(), 1)
+    other.backbone.gate.set()
+    scheduler.submit(Ticket(model, rows(1)))
+    caller.wait(1)
+    monkeypatch.setattr(Company, "until", lambda self, now: now + 3600 * 10**9)
+    held, stranger = Ticket(model, rows(2)), Ticket(other, rows(3))
+    scheduler.submit(held)
+    _until(lambda: all(device.holding for device in scheduler._devices.values()))
+    scheduler.submit(stranger, wake=False)
+    scheduler.wake()
+    caller.wait(2)
+    assert stranger.result is not None
+    assert held.result is None
+    monkeypatch.undo()
+    assert scheduler.drain(10)
+    assert held.result is not None
 
 
 def test_an_expired_request_is_answered_without_running(

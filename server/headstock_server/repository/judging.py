@@ -34,9 +34,10 @@ def judged(
     """The uses that the policy tells apart, and a ruling on each version for each of them.
 
     Without a trusted name none is milder than that of the policy's own use. Without `enforce`, what would be refused is
-    warned of. `today` decides which licences have ended.
+    warned of. `today` decides which licences have ended. Versions that were removed and collected get none.
     """
     facts = Facts.read(query)
+    versions = [version for version in versions if version.subject in facts.kinds]
     contexts, places = _told_apart(policy)
     uses = Uses(places, policy)
     subjects = {version.subject for version in versions}

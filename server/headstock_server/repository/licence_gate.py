@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from headstock.catalogue import Catalogue
 from headstock.catalogue.views import AliasChange
-from headstock.errors import FailedPrecondition, HeadstockError
+from headstock.errors import FailedPrecondition, HeadstockError, NotFound
 from headstock.records import Version
 from headstock_server.repository.policy_files import PolicyFiles
 from headstock_server.repository.ruling import Ruling, Rulings, Uses
@@ -160,9 +160,12 @@ class LicenceGate:
                     made = self._judge(query, [version], policy, self.today())
             except HeadstockError as error:
                 raise FailedPrecondition(f"{version} has no licence verdict: {error.message}", fix=error.fix) from error
+            rulings = made.get((version.name, version.number))
+            if rulings is None:
+                raise NotFound(f"{version} was removed", fix="headstock list --all")
             self._table = {**self._table, **made}
             self._until = min((day for day in (self._until, _first_end(made)) if day is not None), default=None)
-        return made[version.name, version.number]
+        return rulings
 
     def _judge(self, query: Any, versions: Collection[Version], policy: Policy, today: date) -> Table:
         # Here and not above: a server that was told not to ask needs none of it.

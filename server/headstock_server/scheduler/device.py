@@ -35,6 +35,7 @@ class Device:
         "_patience_ns",
         "abandoned",
         "company",
+        "expecting",
         "holding",
         "idle",
         "inbox",
@@ -72,6 +73,8 @@ class Device:
         """Rows that wait for another step and are in no lane yet: ticket, index, and place in line."""
         self.promises = Promises()
         """Deadlines of what waits; the scheduler's lock guards it."""
+        self.expecting: LaneKey | None = None
+        """Whose callers were answered last and may ask again at once; the scheduler's lock guards it."""
         self.company = Company()
         """Callers who may ask again at once; the scheduler's lock guards it."""
         self.threads: list[threading.Thread] = []
@@ -98,7 +101,7 @@ class Device:
     def pick(self, arrived: Sequence[Ticket], now: int, held: bool, company_until: int = 0) -> Picked:
         """Queue what arrived, then take the next pass of the most urgent lane; nothing while `held`.
 
-        A pass with room waits until `company_until`.
+        A pass with room waits until `company_until`, in the lane whose callers are expected.
         """
         # Caller holds `picking`.
         self._arriving = arrived
@@ -121,13 +124,17 @@ class Device:
             self._order(lanes)
         ready_at = NEVER
         for lane in lanes:
-            picked = lane.pick(now, self._delay_ns, company_until)
+            picked = lane.pick(now, self._delay_ns, company_until if lane.key == self.expecting else 0)
             if picked.rows:
                 if len(lanes) > 1 and picked.work is not None:
                     lane.served_ns += lane.meter.pace.time(picked.tokens)
                 return picked
             ready_at = min(ready_at, picked.ready_at)
         return Picked(ready_at=ready_at)
+
+    def has_strangers(self) -> bool:
+        """True if a submitted ticket is of another lane than the one that waits. Caller holds the scheduler's lock."""
+        return any(ticket.model.backbone.lane != self.expecting for ticket in self.inbox)
 
     def begun(self, work: Pass) -> None:
         """A runner took that pass. Caller holds the scheduler's lock, as for `ended` and `took`."""

@@ -82,7 +82,8 @@ class Scheduler:
             self._recorder.queued(counters, count, tokens)
             ticket.queued(device.abandon)
             device.inbox.append(ticket)
-            device.company.asked(now)
+            if backbone.lane == device.expecting:
+                device.company.asked(now)
             if wake and device.idle:
                 device.wake.notify()
             return device.company.complete or bool(device.company.until(now))
@@ -105,7 +106,7 @@ class Scheduler:
             for device in self._devices.values():
                 # A runner that waits for company looks again by itself, and soon enough for most.
                 until = device.company.until(now) if device.holding else 0
-                if device.idle and device.inbox and not 0 < until < device.latest:
+                if device.idle and device.inbox and (not 0 < until < device.latest or device.has_strangers()):
                     device.wake.notify()
 
     def hold(self, rows: int) -> None:
@@ -246,6 +247,7 @@ class Scheduler:
                         device.abandoned.append(ticket)
                 elif ticket.answer(index, value):
                     self._close(ticket, None, done)
+            device.expecting = work.lane
             device.company.answered(len(done), executed.infer_ns, time.monotonic_ns())
         self._hand_over(done)
         if self._trace is not None:
