@@ -8,13 +8,13 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from headstock.hookspecs import BackboneFamily, Objective, SourceFiles
-from headstock.preprocess import Row
 from headstock.testing.cases import ObjectiveCase
 from headstock.testing.results import NOT_TRIED, Broken, Result, Run, holds, is_json
 
 if TYPE_CHECKING:
     from headstock.finetune.checkpoint import State
     from headstock.hookspecs import Batch, Terms, View
+    from headstock.preprocess import Row
     from headstock.testing.objective_ground import Ground, Posture, Taught
 
 OBJECTIVE_CHECKS = (
@@ -176,7 +176,7 @@ def _equal_views(one: View, other: View) -> bool:
 
 
 def _same(one: Any, other: Any) -> bool:
-    return one.shape == other.shape and one.dtype == other.dtype and one.tobytes() == other.tobytes()
+    return bool(one.shape == other.shape and one.dtype == other.dtype and one.tobytes() == other.tobytes())
 
 
 def _terms(ground: Ground, options: Mapping[str, Any]) -> str:

@@ -103,13 +103,7 @@ def _complete(manifest: Manifest, results: list[Result], why: str) -> tuple[Resu
 
 
 def _tried(host: PluginHost, case: Case, repeat: bool) -> list[Result]:
-    match case:
-        case FamilyCase():
-            subject, checks = f"family {case.family}", (*CHECKPOINT_CHECKS, *FAMILY_CHECKS, *SERVED_CHECKS)
-        case HeadCase():
-            subject, checks = f"head {case.head}", HEAD_CHECKS
-        case ObjectiveCase():
-            subject, checks = f"objective {case.objective}", OBJECTIVE_CHECKS
+    subject, checks = _promised(case)
     try:
         match case:
             case FamilyCase():
@@ -123,6 +117,17 @@ def _tried(host: PluginHost, case: Case, repeat: bool) -> list[Result]:
         run = Run(subject)
         run.unreached(checks, str(error))
         return run.results
+
+
+def _promised(case: Case) -> tuple[str, tuple[str, ...]]:
+    """Subject of a case, and the checks that it is for."""
+    match case:
+        case FamilyCase():
+            return f"family {case.family}", (*CHECKPOINT_CHECKS, *FAMILY_CHECKS, *SERVED_CHECKS)
+        case HeadCase():
+            return f"head {case.head}", HEAD_CHECKS
+        case ObjectiveCase():
+            return f"objective {case.objective}", OBJECTIVE_CHECKS
 
 
 def _objective(host: PluginHost, case: ObjectiveCase, subject: str) -> list[Result]:
