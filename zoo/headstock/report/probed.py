@@ -13,7 +13,14 @@ if TYPE_CHECKING:
 
 PROBE = "probe"
 """Field of the statement; its value is the verdict: `positive`, `none` or `negative`."""
-_HANDED_DOWN = ("finetuned_from", "quantised_from", "converted_from")
+_HANDED_DOWN = (
+    "finetuned_from",
+    "quantised_from",
+    "pruned_from",
+    "merged_from",
+    "initialised_from",
+    "converted_from",
+)
 
 
 def probe_statement(backbone: Digest, found: Mapping[str, Any], before: str) -> Evidence:
