@@ -25,8 +25,11 @@ import torch
 from _common import report
 from _quality_docstrings import docstrings
 from headstock.adaptation import label_shift as limits
+from headstock.adaptation.domains import Domains
 from headstock.adaptation.label_shift import Answers, label_shift
-from headstock.adaptation.trainer import METHODS, Domains, Settings, logits_of, source_view, train_adapted
+from headstock.adaptation.settings import settings
+from headstock.adaptation.task import METHODS
+from headstock.adaptation.training import logits_of, train_adapted
 from headstock.adaptation.validators import agreement
 from headstock.metrics import wilson
 
@@ -97,10 +100,8 @@ def _standardised(features: Any, labels: Any) -> tuple[Floats, Labels]:
     return values.astype(np.float32), np.asarray(labels, np.int64)
 
 
-def drawn(
-    features: Floats, labels: Labels, change: str, shift: str, seed: int
-) -> tuple[Domains, Floats, Labels, Labels]:
-    """Domains, held-out source rows with their classes, and the target's classes."""
+def drawn(features: Floats, labels: Labels, change: str, shift: str, seed: int) -> tuple[Domains, Labels]:
+    """Domains, and the target's classes."""
     dice = np.random.default_rng([41, seed])
     order = dice.permutation(len(labels))[:MOST_ROWS]
     half = len(order) // 2
@@ -113,8 +114,9 @@ def drawn(
         # Other gains and offsets per column, and noise: as another sensor has, or another lab.
         rows = rows * dice.uniform(0.6, 1.4, rows.shape[1]) + dice.normal(0, 0.5, rows.shape[1])
         rows = rows + dice.normal(0, 0.3, rows.shape)
-    domains = Domains(features[train], labels[train], rows.astype(np.float32), int(labels.max()) + 1)
-    return domains, features[held], labels[held], labels[target]
+    classes = int(labels.max()) + 1
+    domains = Domains(features[train], labels[train], features[held], labels[held], rows.astype(np.float32), classes)
+    return domains, labels[target]
 
 
 def _shifted(labels: Labels, shift: str, dice: np.random.Generator) -> npt.NDArray[np.int64]:
@@ -125,12 +127,12 @@ def _shifted(labels: Labels, shift: str, dice: np.random.Generator) -> npt.NDArr
     return np.flatnonzero(~np.isin(labels, rare) | (dice.random(len(labels)) < share))
 
 
-def judged(domains: Domains, held: Floats, held_truth: Labels) -> list[Answers]:
+def judged(domains: Domains) -> list[Answers]:
     """What every method answers, over `SEEDS` seeds, as `headstock adapt` trains them by default."""
     found = []
     for method in METHODS:
-        heads = [train_adapted(method, domains, seed, Settings()) for seed in range(SEEDS)]
-        seen = source_view(method, domains, held)
+        heads = [train_adapted(method, domains, seed, settings()) for seed in range(SEEDS)]
+        seen = domains.view(method, domains.held_out)
         inside = [logits_of(head, seen).argmax(axis=1) for head in heads]
         target = [logits_of(head, domains.target).argmax(axis=1) for head in heads]
         found.append(Answers(method, agreement(target), inside, target))
@@ -139,17 +141,17 @@ def judged(domains: Domains, held: Floats, held_truth: Labels) -> list[Answers]:
 
 def measured(data: str, features: Floats, labels: Labels, change: str, shift: str, seed: int) -> Run:
     """One run."""
-    domains, held, held_truth, truth = drawn(features, labels, change, shift, seed)
-    answers = judged(domains, held, held_truth)
+    domains, truth = drawn(features, labels, change, shift, seed)
+    answers = judged(domains)
     found: dict[str, tuple[float, float, float] | None] = {}
     for least in (*TRIED, limits.AGREED):
         # Those that agree enough pass whatever limit the module has.
         asked = [Answers(a.method, 1.0, a.inside, a.target) for a in answers if a.agreement >= least]
-        told = label_shift(asked, held_truth, domains.labels, domains.classes)
+        told = label_shift(asked, domains.truth, domains.labels, domains.classes)
         found[str(least)] = None if told.value is None else (told.value, told.low or 0.0, told.high or 0.0)
     shares = [np.bincount(one, minlength=domains.classes) / len(one) for one in (domains.labels, truth)]
     variation = float(np.abs(shares[0] - shares[1]).sum() / 2)
-    return Run(data, change, shift, seed, variation, (len(domains.labels), len(held), len(truth)), found)
+    return Run(data, change, shift, seed, variation, (len(domains.labels), len(domains.truth), len(truth)), found)
 
 
 def rates(runs: Sequence[Run], agreed: float, lost: float) -> dict[str, dict[str, Any]]:
@@ -189,7 +191,7 @@ def _plan(seeds: int) -> Iterator[tuple[str, str, str, int]]:
 def main() -> None:
     """Measure all and show it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=10, help="splits of each set, change and shift (default 10)")
+    parser.add_argument("--seeds", type=int, default=5, help="splits of each set, change and shift (default 5)")
     asked = parser.parse_args()
     torch.set_num_threads(1)
     began = time.process_time()
