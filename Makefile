@@ -8,6 +8,8 @@ SYSTEM_PYTHON ?= /usr/bin/python3
 # One thread per library by default: results repeat, and small machines are shared.
 export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM ?= false
+# Those that are installed are told of every run, which takes seconds; tests of trackers open their own.
+export HEADSTOCK_TRACKERS ?= none
 
 .PHONY: help install demo test lint format protos protos-check families bench bench-quick bench-peers clean
 

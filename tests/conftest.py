@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+# Those that are installed would be told of every fine-tune of the suite; tests of trackers open their own.
+os.environ.setdefault("HEADSTOCK_TRACKERS", "none")
+
 
 @pytest.fixture(scope="session")
 def minilm_home(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -12,7 +12,8 @@ import pytest
 from headstock.testing.environments import Environment, make_environment
 from headstock.testing.family_checks import FAMILY_CHECKS
 from headstock.testing.head_checks import HEAD_CHECKS
-from headstock.testing.plugin_checks import CHECKPOINT_CHECKS, PLUGIN_CHECKS
+from headstock.testing.objective_checks import OBJECTIVE_CHECKS
+from headstock.testing.plugin_checks import CHECKPOINT_CHECKS, OBJECTIVES_TRIED, PLUGIN_CHECKS
 from headstock.testing.served_checks import SERVED_CHECKS
 
 PAGE = (Path(__file__).parents[2] / "docs" / "plugins.md").read_text()
@@ -89,9 +90,10 @@ def test_the_page_can_be_typed_from_top_to_bottom(reader: Reader) -> None:
 
 def test_the_table_of_promises_is_the_kit() -> None:
     """Every check has its line, in the kit's order, and no line is about a check that does not exist."""
-    rows = re.findall(r"^\| (plugin|family|head) \| ([^|]+) \|", PAGE, re.MULTILINE)
+    rows = re.findall(r"^\| (plugin|family|head|objective) \| ([^|]+) \|", PAGE, re.MULTILINE)
     assert rows == [
-        *(("plugin", check) for check in PLUGIN_CHECKS),
+        *(("plugin", check) for check in (*PLUGIN_CHECKS, OBJECTIVES_TRIED)),
         *(("family", check) for check in (*CHECKPOINT_CHECKS, *FAMILY_CHECKS, *SERVED_CHECKS)),
         *(("head", check) for check in HEAD_CHECKS),
+        *(("objective", check) for check in OBJECTIVE_CHECKS),
     ]

@@ -185,6 +185,55 @@ def test_a_case_can_bring_its_own_rows_and_several_cases_must_all_hold(site: Sit
     assert found["refuses bad data"].startswith("odd: encode() accepted")
 
 
+OBJECTIVE_TABLE = """
+[[objectives]]
+name = "acme-mlm"
+modality = "text"
+description = "Hidden words, as ever."
+"""
+OBJECTIVE = """
+from headstock_text.objectives.masked import MaskedLanguage
+class Masked(MaskedLanguage):
+    name = "acme-mlm"
+@hookimpl
+def objectives(): return [Masked()]
+"""
+
+
+def test_an_objective_is_tried_on_the_case_that_the_plugin_has_for_it(site: Site) -> None:
+    """By the loop of `continue`, on a backbone of another plugin's family; without a case nothing is proved."""
+    checks = (
+        "from headstock.testing import ObjectiveCase, make_tiny_bert\n"
+        "def check_cases(): return [ObjectiveCase({name!r}, {family!r}, make_tiny_bert)]\n"
+    )
+    report = checked(site, OBJECTIVE_TABLE, OBJECTIVE, checks=checks.format(name="acme-mlm", family="bert"))
+    assert broken(report) == {}
+    assert report.state.manifest is not None
+    assert [(r.subject, r.check) for r in report.results] == list(promises(report.state.manifest))
+    assert sum(r.subject == "objective acme-mlm" for r in report.results) == 10
+
+
+@pytest.mark.parametrize(
+    "code, check, reason",
+    [
+        ("", "every objective is tried", "no ObjectiveCase for ['acme-mlm']"),
+        ("[ObjectiveCase('other', 'bert', print)]", "cases", "case of objective 'other'; the manifest declares"),
+        ("[ObjectiveCase('acme-mlm', 'bret', print)]", "terms", "not reached: there is no family 'bret'"),
+        ("[ObjectiveCase('acme-mlm', 'bert', print)]", "terms", "files() made no checkpoint"),
+    ],
+    ids=["none", "of another", "of no family", "without a checkpoint"],
+)
+def test_an_objective_that_could_not_be_tried_keeps_nothing(site: Site, code: str, check: str, reason: str) -> None:
+    checks = f"from headstock.testing import ObjectiveCase\ndef check_cases(): return {code or []}\n"
+    found = broken(checked(site, OBJECTIVE_TABLE, OBJECTIVE, checks=checks))
+    assert reason in found[check]
+    assert found["resumes"].startswith("not reached")
+
+
+def test_an_objective_that_imports_torch_where_it_is_listed_is_found(site: Site) -> None:
+    assert "imports torch" in broken(checked(site, OBJECTIVE_TABLE, "import torch\n" + OBJECTIVE))["import cost"]
+
+
 # ---------------------------------------------------------------------------------------------- command
 def test_the_command_prints_a_table_or_json_and_fails_when_a_promise_is_broken(site: Site) -> None:
     """By the name of the plugin, its distribution or its package; what the plugin prints stays out of the JSON."""

@@ -12,13 +12,27 @@ import pytest
 import torch
 
 from headstock.backbone.export import export_graph
+from headstock.data.inputs import RawInputs
 from headstock.errors import InvalidInput
-from headstock.hookspecs import Batch, LayerGroup, LinearForm, Metric, SourceFiles, Targets
+from headstock.hookspecs import (
+    Batch,
+    LayerGroup,
+    LinearForm,
+    Metric,
+    SourceFiles,
+    Studied,
+    Targets,
+    Terms,
+    View,
+)
+from headstock.preprocess import Row
 from headstock.records import Tap, TensorSpec
-from headstock.testing import check_family, check_head_type, make_tiny_bert
+from headstock.testing import ObjectiveCase, check_family, check_head_type, check_objective, make_tiny_bert
+from headstock.testing.objective_checks import OBJECTIVE_CHECKS
 from headstock.testing.served_checks import check_served
 from headstock_text.bert import BertFamily
 from headstock_text.heads import TextClassification
+from headstock_text.objectives.masked import MaskedLanguage
 
 
 @pytest.fixture(scope="module")
@@ -175,6 +189,120 @@ def test_a_head_that_breaks_a_promise_fails_that_check_and_no_other(fault: str) 
     head = Wrong()
     head.fault = fault
     assert [r.check for r in check_head_type(head) if not r.passed] == [fault]
+
+
+class Careless(MaskedLanguage):
+    """An objective with one thing wrong, chosen by `fault`."""
+
+    fault = ""
+
+    def __init__(self) -> None:
+        self.steps = 0
+
+    def default_options(self) -> Mapping[str, Any]:
+        return {**super().default_options(), **({"most": float("nan")} if self.fault == "options" else {})}
+
+    def pieces(self, studied: Studied, inputs: RawInputs) -> tuple[RawInputs, Sequence[int]]:
+        found, owners = super().pieces(studied, inputs)
+        return found, [0 for _ in owners] if self.fault == "pieces" else owners
+
+    def build(self, studied: Studied, options: Mapping[str, Any]) -> torch.nn.Module:
+        if self.fault == "refuses bad options":
+            options = {**options, "masked": min(options["masked"], 0.5)}
+        head = super().build(studied, options)
+        if self.fault == "build":
+            head.borrowed = next(studied.module.parameters())
+        return head
+
+    def view(
+        self, studied: Studied, rows: Sequence[Row], options: Mapping[str, Any], random: np.random.Generator
+    ) -> View:
+        if self.fault == "view":
+            np.random.shuffle(rows[0].tensors["input_ids"])
+        if self.fault == "view by luck":
+            random = np.random.default_rng(np.random.randint(1000))
+        if self.fault == "frozen is frozen":
+            studied.module.train()
+        if self.fault == "frozen weights move":
+            with torch.no_grad():
+                next(studied.module.parameters()).mul_(0.999)
+        return super().view(studied, rows, options, random)
+
+    def terms(self, head: torch.nn.Module, batch: Batch, options: Mapping[str, Any]) -> Terms:
+        found = super().terms(head, batch, options)
+        self.steps += 1
+        losses, hits = found.losses, found.hits
+        match self.fault:
+            case "terms":
+                hits = losses
+            case "terms of the head alone":
+                losses = head(batch.features.detach())[:, 0].square().mean(dim=-1)
+            case "loss decreases":
+                losses = 2 * losses.detach() - losses
+            case "repeatable":
+                losses = losses * (1 + 0.1 * np.random.random())
+            case "resumes":
+                losses = losses / (1 + 0.01 * self.steps)
+        return Terms(losses, hits, found.counts)
+
+
+def lapses(fault: str, files: SourceFiles) -> dict[str, str]:
+    """Checks that an objective with this fault fails, with what they say."""
+    objective = Careless()
+    objective.fault = fault
+    case = ObjectiveCase("mlm", "bert", make_tiny_bert, refused={"masked": 1.5})
+    return {r.check: r.detail for r in check_objective(objective, BertFamily(), files, case) if not r.passed}
+
+
+def test_a_sound_objective_keeps_every_promise(files: SourceFiles) -> None:
+    assert lapses("", files) == {}
+
+
+@pytest.mark.parametrize(
+    "fault, check, words",
+    [
+        ("refuses bad options", "refuses bad options", "accepted {'masked': 1.5}"),
+        ("pieces", "pieces", "leaves out rows"),
+        ("view", "view", "changed row 0"),
+        ("view by luck", "view", "differs between two calls with equal generators"),
+        ("terms", "terms", "hits of terms() have a gradient"),
+        ("frozen is frozen", "frozen is frozen", "to training mode"),
+        ("frozen weights move", "frozen is frozen", "changed the weights or statistics"),
+        ("resumes", "resumes", "interrupted after epochs 1 and 5 ends with another result"),
+    ],
+)
+def test_an_objective_that_breaks_a_promise_fails_that_check(
+    fault: str, check: str, words: str, files: SourceFiles
+) -> None:
+    """And what follows from it, if anything does."""
+    found = lapses(fault, files)
+    assert next(iter(found)) == check
+    assert words in found[check]
+
+
+@pytest.mark.parametrize(
+    "fault, fails, words",
+    [
+        ("options", None, "not JSON compliant"),
+        ("build", None, "parameter 'borrowed' of the head is"),
+        ("loss decreases", ["loss decreases", "repeatable", "resumes"], "expected at least 1% less"),
+        ("repeatable", ["repeatable", "resumes"], "two trainings with one seed end with different"),
+    ],
+)
+def test_what_stands_on_a_broken_promise_of_an_objective_is_not_reported_as_kept(
+    fault: str, fails: Sequence[str] | None, words: str, files: SourceFiles
+) -> None:
+    """Options, head and training are needed for what comes after; luck that changes a run changes a resumed one too."""
+    found = lapses(fault, files)
+    assert words.lower() in found[fault].lower()
+    assert list(found) == (fails or list(OBJECTIVE_CHECKS[OBJECTIVE_CHECKS.index(fault) :]))
+
+
+def test_an_objective_from_which_the_backbone_learns_nothing_is_found(files: SourceFiles) -> None:
+    """Its head learns, and is thrown away."""
+    found = lapses("terms of the head alone", files)
+    assert "do not depend on the features" in found["terms"]
+    assert "layer group 'layer.0' was live and did not move" in found["frozen is frozen"]
 
 
 class Recurrent(torch.nn.Module):

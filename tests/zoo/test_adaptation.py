@@ -15,6 +15,7 @@ from headstock.adaptation import losses
 from headstock.adaptation.compare import compare
 from headstock.adaptation.domains import Domains
 from headstock.adaptation.journal import Journal
+from headstock.adaptation.label_shift import Answers, label_shift
 from headstock.adaptation.publication import served_graph
 from headstock.adaptation.settings import settings
 from headstock.adaptation.training import logits_of, train_adapted
@@ -91,6 +92,26 @@ def test_label_shift_is_flagged_only_where_classes_are_missing_and_dann_is_unsta
     assert not found.label_shift.flagged
     assert [(s.method, s.stable) for s in found.scores[1:]] == [("mcc", True), ("dann", False)]
     assert (found.chosen, found.verdict) == ("mcc", "adapted")
+
+
+@pytest.mark.parametrize("rare, least, most", [(1.0, 0, 1), (0.05, 18, 20)])
+def test_the_flag_is_rarely_raised_by_chance_and_mostly_where_a_class_is_all_but_gone(
+    rare: float, least: int, most: int
+) -> None:
+    """Of 20 draws from three classes and three seeds that are right for 85 % of the rows; the third class comes `rare`
+    times as often in the target."""
+    dice = np.random.default_rng(5)
+
+    def answered(truth: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        return np.where(dice.random(len(truth)) < 0.85, truth, dice.integers(3, size=len(truth)))
+
+    flagged = 0
+    for _ in range(20):
+        source, held = dice.integers(3, size=160), dice.integers(3, size=60)
+        target = dice.choice(3, size=200, p=np.array([1, 1, rare]) / (2 + rare))
+        inside, outside = ([answered(rows) for _ in range(3)] for rows in (held, target))
+        flagged += label_shift([Answers("mcc", 0.8, inside, outside)], held, source, 3).flagged
+    assert least <= flagged <= most
 
 
 def test_alignment_gives_the_source_mean_and_covariance_of_the_target() -> None:

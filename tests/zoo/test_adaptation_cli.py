@@ -57,7 +57,8 @@ def test_the_table_has_a_line_per_method_and_the_verdict(home: Path) -> None:
     lines = run("--methods", "mmd").stdout.splitlines()
     assert lines[0] == "moved:1"
     assert [line.split()[0] for line in lines[1:4]] == ["METHOD", "source-only", "mmd"]
-    assert lines[4].startswith("verdict: ")
+    assert lines[4] == "one split of the source, 2 seeds: ± is half the range over them"
+    assert lines[5].startswith("verdict: ")
 
 
 def test_an_unknown_method_is_told_with_those_that_exist(home: Path) -> None:

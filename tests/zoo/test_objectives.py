@@ -13,16 +13,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 
 from headstock.backbone.restore import restore
 from headstock.catalogue import Catalogue
 from headstock.checkpoint import read_json
 from headstock.cli.card import command as card_command
 from headstock.cli.continue_backbone import command as continue_command
+from headstock.cli.main import cli
 from headstock.cli.recipe import command as recipe_command
 from headstock.cli.report import command as report_command
-from headstock.errors import AlreadyExists, FailedPrecondition, InvalidInput, Unsupported
+from headstock.errors import AlreadyExists, FailedPrecondition, InvalidInput, NotFound, Unsupported
 from headstock.finetune import Observer, Options, Recipe, Table, fine_tune, plan_recipe, read_table
 from headstock.finetune.recipe import ComputeChoice
 from headstock.hookspecs import Batch, Objective, SourceFiles, Studied
@@ -423,3 +424,51 @@ def test_a_version_says_what_it_was_made_of(grown: tuple[Catalogue, Continued]) 
     version: Version = grown[1].version
     assert version.details["source"] == "mlm on corpus.txt, from tiny"
     assert version.details["held_out_loss"]["after"] < version.details["held_out_loss"]["before"]
+
+
+# ------------------------------------------------------------------------------------------------ the gate
+
+
+def test_what_a_probe_found_worse_is_not_promoted_nor_what_descends_from_it(
+    tiny_home: Path, corpus: Path, tmp_path: Path
+) -> None:
+    """A backbone that too large steps have spoilt is refused, and so are a model on it and a backbone that went on from
+    it, each until it is forced; its parent and a model trained from random weights pass. Running it again without a
+    probe takes nothing back."""
+    env = {"HEADSTOCK_HOME": str(tiny_home)}
+    rows = [f"{opening} {n},{'odd' if n % 2 else 'even'}" for n in range(10, 40) for opening in OPENINGS]
+    (tmp_path / "labelled.csv").write_text("text,label\n" + "\n".join(rows) + "\n")
+    learn = ["--data", str(corpus), "--strategy", "full", "--epochs", "2", "--lr", "0.01", "--no-control"]
+    spoil = ["continue", "--backbone", "tiny", "--name", "spoilt", *learn, "--backbone-lr", "0.1"]
+    said = run(env, *spoil, "--probe", str(tmp_path / "labelled.csv"))
+    assert "verdict          negative: it hurt" in said.stdout
+    assert "Neither this backbone nor what stands on it is promoted" in run(env, "report", "spoilt").stdout
+    run(env, *spoil)
+    tune = ["fine-tune", "--head", "text-classification", "--data", str(tmp_path / "labelled.csv"), "--report", "none"]
+    tune += ["--epochs", "1", "--backbone-epochs", "1", "--backbone", "spoilt"]
+    for name, strategy in (("head", "feature-extraction"), ("anew", "scratch")):
+        run(env, *tune, "--name", name, "--strategy", strategy)
+    run(env, "continue", "--backbone", "spoilt", "--name", "further", *learn)
+    for name in ("spoilt", "head", "further"):
+        refused = run(env, "promote", name, passes=False).exception
+        assert isinstance(refused, FailedPrecondition)
+        assert f"'{name}:1' has negative transfer" in refused.message
+        assert refused.message.endswith("150 rows")
+        assert refused.fix == f"headstock promote {name}:1 --force --reason TEXT"
+    run(env, "promote", "head", "--force", "--reason", "for a demo")
+    run(env, "promote", "tiny")
+    run(env, "promote", "anew")
+    with Catalogue.open(Settings.from_environment(env)) as catalogue:
+        reasons = {event.subject: event.detail["reason"] for event in catalogue.events() if event.action == "promote"}
+    assert reasons["head:production"] == "forced past negative transfer: for a demo"
+    # Known beforehand, so it is said before anything is trained.
+    told = run(env, *tune, "--name", "late", "--promote", "production", passes=False).exception
+    assert isinstance(told, FailedPrecondition)
+    assert "no model on backbone 'spoilt' is promoted without force" in told.message
+    assert isinstance(run(env, "show", "late", passes=False).exception, NotFound)
+
+
+def run(env: Mapping[str, str], *arguments: str, passes: bool = True) -> Result:
+    result = CliRunner().invoke(cli, list(arguments), env=env)
+    assert (result.exit_code == 0) == passes, (result.output, result.exception)
+    return result

@@ -82,9 +82,31 @@ def test_other_splits_give_every_cheap_model_an_interval_and_the_page_says_which
         assert row["low"] <= row["value"] <= row["high"]
         assert row["value"] == pytest.approx(sum(row["values"]) / 3)
     text = run("report", "fine").stdout
-    assert "are over the validation rows (wilson, 95 %), of one split and one seed" in text
+    assert "are over the 32 validation rows (wilson, 95 %) of one split and one seed" in text
     assert "## Over 3 other splits and seeds" in text
     assert "headstock fine-tune --splits N does" in run("report", "worse").stdout
+
+
+def test_a_verdict_of_one_split_says_so_and_how_wide_its_interval_is_wherever_it_is_written() -> None:
+    """On the command line, in JSON, in the catalogue, on the card and on both pages."""
+    base = ["fine-tune", "--backbone", "toy", "--head", "text-classification", "--data", "t.csv", "--name", "once"]
+    base += ["--text-column", "text", "--label-column", "label"]
+    printed = run(*base, "--epochs", "1", "--lr", "0.05").stdout
+    report = json.loads(run("report", "once", "--format", "json").stdout)
+    interval, transfer = report["transfer"]["interval"], report["transfer"]
+    assert interval["width"] == pytest.approx(transfer["high"] - transfer["low"])
+    assert (interval["over"], interval["rows"]) == ("validation rows", report["data"]["validation"])
+    assert (interval["splits"], interval["seeds"], transfer["over_splits"]) == (1, 1, None)
+    width = f"{interval['width']:.3f} wide"
+    assert f"the interval is {width}, over the 32 validation rows of one split and one seed; --splits N tr" in printed
+    for words in (run("report", "once"), run("report", "once", "--format", "html"), run("card", "once")):
+        assert f"{width}. It and those in the table are over the 32 validation rows" in words.stdout
+        assert "of one split and one seed" in words.stdout
+    with Catalogue.open() as catalogue:
+        assert catalogue.newest("once").details["transfer"]["splits"] == 1
+    again = run(*base, "--epochs", "1", "--lr", "0.06", "--splits", "2").stdout
+    assert "of one split and one seed\n" in again
+    assert re.search(r"^  splits     [+-]\d\.\d{3} \[.*\] over 2 other splits and seeds$", again, re.MULTILINE)
 
 
 def test_an_interval_over_splits_is_wider_than_that_of_independent_figures() -> None:

@@ -17,7 +17,7 @@ class Evidence:
 
     subject: Digest
     field: str
-    """What is stated: `licence`, `parent`..."""
+    """What is stated: `licence`, `parent`, `probe`..."""
     value: str
     """For licences an SPDX expression, or `NOASSERTION` when the source is silent or not understood."""
     source: str

@@ -275,6 +275,10 @@ class Edge:
     note: str = ""
 
 
+FROM_RANDOM = "architecture and preprocessing only: trained from random weights"
+"""Note of a `finetuned_from` along which no weight came down."""
+
+
 @dataclass(frozen=True, slots=True)
 class Certificate:
     """The isolation certificate: a row's answer alone against the same row in company, measured at admission."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from headstock.testing import Case, FamilyCase
+from headstock.testing import Case, FamilyCase, ObjectiveCase
 from headstock.testing.tiny_tabular import make_tiny_tabular
 
 
@@ -15,4 +15,5 @@ def check_cases() -> list[Case]:
         FamilyCase("tabular", files=make_tiny_tabular, variant="ft-transformer"),
         FamilyCase("tabular", files=partial(make_tiny_tabular, network="mlp"), variant="mlp"),
         FamilyCase("tabular", files=numbers, variant="numbers alone"),
+        ObjectiveCase("columns", "tabular", make_tiny_tabular, refused={"masked": 1.0}),
     ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from headstock.testing import Case, FamilyCase, HeadCase, make_tiny_bert
+from headstock.testing import Case, FamilyCase, HeadCase, ObjectiveCase, make_tiny_bert
 from headstock.testing.position_rows import answer_rows, tagged_rows
 from headstock.testing.tiny_text import make_tiny_distilbert, make_tiny_gpt, make_tiny_roberta
 
@@ -16,4 +16,5 @@ def check_cases() -> list[Case]:
         FamilyCase("gpt", files=make_tiny_gpt),
         HeadCase("token-classification", tagged_rows, refused={"spans": ["", "O O"]}),
         HeadCase("question-answering", answer_rows, refused={"answer": ["", None]}),
+        ObjectiveCase("mlm", "bert", make_tiny_bert, refused={"masked": 1.5}),
     ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from headstock.testing import Case, FamilyCase, HeadCase
+from headstock.testing import Case, FamilyCase, HeadCase, ObjectiveCase
 from headstock.testing.position_rows import inspected_rows
 from headstock.testing.tiny_vision import make_tiny_efficientnet, make_tiny_resnet, make_tiny_vgg, make_tiny_vit
 
@@ -15,4 +15,5 @@ def check_cases() -> list[Case]:
         FamilyCase("vit", files=make_tiny_vit),
         FamilyCase("vgg", files=make_tiny_vgg),
         HeadCase("image-anomaly", inspected_rows, refused={"label": ["bad"] * 4}),
+        ObjectiveCase("simclr", "resnet", make_tiny_resnet, refused={"crop": 0.0}),
     ]

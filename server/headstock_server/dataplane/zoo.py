@@ -115,7 +115,7 @@ class ZooPlane:
         def change() -> AliasChange:
             catalogue = self._catalogue
             version = catalogue.version(reference) if reference.selector else catalogue.newest(reference.name)
-            allowed = check_promotion(version, reason=reason)
+            allowed = check_promotion(catalogue, version, reason=reason)
             return self._repository.licences.promote(version, alias or PRODUCTION, allowed)
 
         return await self._run(change)

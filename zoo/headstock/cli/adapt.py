@@ -166,7 +166,11 @@ def _lines(found: Mapping[str, Any]) -> list[str]:
         ]
         for score in found["methods"]
     ]  # fmt: skip
-    return [table(headers, rows), f"verdict: {found['verdict']}", *(f"  {reason}" for reason in found["reasons"])]
+    seeds = len(found["methods"][0]["risk"])
+    spread = "± is half the range over them" if seeds > 1 else "there is no range over one; --seeds N gives it"
+    note = f"one split of the source, {seeds} {'seeds' if seeds > 1 else 'seed'}: {spread}"
+    reasons = (f"  {reason}" for reason in found["reasons"])
+    return [table(headers, rows), note, f"verdict: {found['verdict']}", *reasons]
 
 
 def _spread(values: list[float]) -> str:

@@ -205,6 +205,10 @@ def _lines(made: Continued) -> list[str]:
                 f"  {words:<16} {found['before']['value']:.3f} before, {found['after']['value']:.3f} after on "
                 f"{probe['data']}; gain {gain['value']:+.3f} [{gain['low']:+.3f}, {gain['high']:+.3f}]"
             )
+        if probe["linear"]["verdict"] == "negative":
+            lines.append(
+                "  verdict          negative: it hurt; neither it nor what stands on it is promoted unless forced"
+            )
     lines.append(
         f"  trained    {data['train']} rows of {data['name']} in {data['pieces']} pieces with those held out, "
         f"{epochs['run']} epochs, best {epochs['best']}, {report['seconds']['total']:.1f} s"

@@ -13,6 +13,7 @@ from headstock.cli.continued_lines import continued_lines
 from headstock.cli.output import emit_version, format_option
 from headstock.cli.recipe_options import DECIDED, options_of, plan, recipe_options, said_of
 from headstock.cli.recipe_source import repeat_options, repeated, save_recipe
+from headstock.digest import Digest
 from headstock.errors import InvalidInput
 from headstock.names import Reference, check_alias, check_name
 
@@ -116,7 +117,7 @@ def command(
     from headstock.finetune import fine_tune, read_table
     from headstock.licences import enforcement
     from headstock.plugin_host import open_host
-    from headstock.report import Assessment, check_promotion
+    from headstock.report import Assessment, check_backbone, check_promotion
 
     table = read_table(data)
     past = None if replay_data is None else read_table(replay_data)
@@ -128,6 +129,8 @@ def command(
             chosen = _continue(context, catalogue, host, table, from_, replay, past, asked)
         else:
             chosen = plan(catalogue, host, table, asked)
+        if promote is not None and chosen.strategy.initial == "pretrained":
+            check_backbone(catalogue, Digest(chosen.backbone.digest), chosen.backbone.name)
         if others_lead(catalogue, host, chosen, table, name, past):
             return
         if save_to is not None:
@@ -142,7 +145,7 @@ def command(
                 assessment=Assessment(report, group_by, splits=splits), replay=past,
             )  # fmt: skip
         if promote is not None:
-            check_promotion(outcome.version)
+            check_promotion(catalogue, outcome.version)
             # What there is to warn of was said before the training.
             enforcement.promote(catalogue, outcome.version, promote, reason="fine-tune --promote")
     record = {"head": outcome.head, "fresh": outcome.fresh, **outcome.report}
@@ -187,6 +190,23 @@ def _tell_guesses(say: Any, recipe: Recipe, asked: Mapping[str, Any]) -> None:
         say("columns: " + ", ".join(f"{role} from {column!r}" for role, column in guessed.items()))
 
 
+def _transfer_lines(transfer: Mapping[str, Any]) -> list[str]:
+    """The verdict, and what its interval is of: one over rows is soon taken for one over splits."""
+    interval, others = transfer["interval"], transfer.get("over_splits")
+    lines = [
+        f"  transfer   {transfer['verdict']}: {transfer['gain']:+.3f} [{transfer['low']:+.3f}, "
+        f"{transfer['high']:+.3f}] against {transfer['against']}",
+        f"             the interval is {interval['width']:.3f} wide, over the {interval['rows']} validation rows of "
+        f"one split and one seed{'; --splits N tries others' if 'over_splits' in transfer and not others else ''}",
+    ]
+    if others and (gain := others.get("gain")) and gain["low"] is not None:
+        lines.append(
+            f"  splits     {gain['value']:+.3f} [{gain['low']:+.3f}, {gain['high']:+.3f}] over {others['splits']} "
+            "other splits and seeds"
+        )
+    return lines
+
+
 def _lines(outcome: Outcome, promote: str | None) -> list[str]:
     report, version = outcome.report, outcome.version
     data, epochs = report["data"], report["epochs"]
@@ -203,10 +223,7 @@ def _lines(outcome: Outcome, promote: str | None) -> list[str]:
             f"  majority   {report['majority']['accuracy']:.3f}  (always answering {report['majority']['label']!r})"
         )
     if (transfer := report.get("transfer")) is not None:
-        lines.append(
-            f"  transfer   {transfer['verdict']}: {transfer['gain']:+.3f} [{transfer['low']:.3f}, "
-            f"{transfer['high']:.3f}] against {transfer['against']}"
-        )
+        lines += _transfer_lines(transfer)
     lines += continued_lines(report)
     lines.append(
         f"  trained    {data['train']} rows of {data['name']}, {epochs['run']} epochs, best {epochs['best']}, "

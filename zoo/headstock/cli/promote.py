@@ -17,7 +17,8 @@ def command(reference: str, alias: str, reason: str, force: bool) -> None:
     """Move ALIAS (default: production) to a version.
 
     NAME alone means its newest version. Servers that run follow without a restart. A version whose licences deny the
-    use that policy.toml describes is refused; so is one with negative transfer in its report, unless with --force.
+    use that policy.toml describes is refused; so is one with negative transfer in its report or in that of its
+    backbone, unless with --force.
     """
     from headstock.catalogue import Catalogue
     from headstock.licences import enforcement
@@ -28,7 +29,7 @@ def command(reference: str, alias: str, reason: str, force: bool) -> None:
     with Catalogue.open(create=False) as catalogue:
         # Without a selector the newest is meant: "production" would promote what is promoted already.
         version = catalogue.version(wanted) if wanted.selector else catalogue.newest(wanted.name)
-        reason = check_promotion(version, force=force, reason=reason)
+        reason = check_promotion(catalogue, version, force=force, reason=reason)
         change, warnings = enforcement.promote(catalogue, version, alias, reason=reason)
     if change.previous == change.number:
         click.echo(f"{change.name}:{alias} stays at version {change.number}")

@@ -15,7 +15,7 @@ from headstock.checkpoint import WEIGHTS
 from headstock.digest import Digest
 from headstock.licences.facts import MADE_HERE
 from headstock.preprocess import PreprocessSpec
-from headstock.records import Certificate, Edge, Evidence
+from headstock.records import FROM_RANDOM, Certificate, Edge, Evidence
 from headstock.servable import ServableBackbone
 from headstock.stem.make import last_frozen, make_cut
 from headstock.stem.record import CUT_ROLES
@@ -55,7 +55,7 @@ class NewBackbone:
     def edges(self, dataset: Digest, initial: str) -> list[Edge]:
         """Where it comes from. From random weights it takes the architecture alone, and still says so."""
         kept = f"the parent's own weights up to layer group {self.frozen!r}" if self.frozen else ""
-        note = kept if initial == "pretrained" else "architecture and preprocessing only: trained from random weights"
+        note = kept if initial == "pretrained" else FROM_RANDOM
         return [Edge(self.digest, "finetuned_from", self.parent, note), Edge(self.digest, "trained_on", dataset)]
 
     def evidence(self) -> Evidence:

@@ -134,7 +134,8 @@ def _verdict(transfer: Mapping[str, Any] | None) -> dict[str, Any] | None:
     if transfer is None:
         return None
     rounded = {key: round(transfer[key], 4) for key in ("gain", "low", "high")}
-    return {"verdict": transfer["verdict"], **rounded, "figure": transfer["figure"], "against": transfer["against"]}
+    about = {"figure": transfer["figure"], "against": transfer["against"], "splits": transfer["interval"]["splits"]}
+    return {"verdict": transfer["verdict"], **rounded, **about}
 
 
 def environment() -> dict[str, str]:

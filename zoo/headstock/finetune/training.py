@@ -97,8 +97,9 @@ def train_head(
 
         def after_epoch(now: State) -> None:
             run.write_checkpoint(checkpoint.dump(now))
-            watcher.epoch(now.history[-1])
+            # First: whoever watches may interrupt the run, and this epoch is not told again.
             trackers.epoch(len(now.history), now.history[-1])
+            watcher.epoch(now.history[-1])
 
         source = _source(prepared, extractor, train, validation)
         job = loop.Job(

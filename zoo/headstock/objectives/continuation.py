@@ -16,7 +16,8 @@ from headstock.finetune.run import RunFolder
 from headstock.objectives.prepare import Prepared, prepare
 from headstock.objectives.probe import Probe, compare, open_probe
 from headstock.objectives.report import Learned, build_report, summary
-from headstock.records import Edge, Publication, Version, artefact_of
+from headstock.records import Edge, Evidence, Publication, Version, artefact_of
+from headstock.report.probed import probe_statement
 from headstock.sources.plugin_code import code_evidence
 
 if TYPE_CHECKING:
@@ -117,8 +118,9 @@ def _learn(
 
     def after_epoch(now: State) -> None:
         run.write_checkpoint(checkpoint.dump(now))
-        watcher.epoch(now.history[-1])
+        # First: whoever watches may interrupt the run, and this epoch is not told again.
         trackers.epoch(len(now.history), now.history[-1])
+        watcher.epoch(now.history[-1])
 
     watcher.start(recipe, resumed)
     try:
@@ -203,9 +205,19 @@ def _publish(
                 *made.edges(dataset.digest, recipe.strategy.initial),
                 Edge(backbone.digest, "built_by_plugin", plugin.digest),
             ),
-            evidence=(stated.about(dataset.digest), made.evidence(), *code_evidence(plugin)),
+            evidence=(
+                stated.about(dataset.digest),
+                made.evidence(),
+                *code_evidence(plugin),
+                *_probed(backbone.digest, recipe, report),
+            ),
             certificates=made.certificates,
             details=summary(prepared, report),
         )
     )
     return Continued(version, report, fresh=not newest or newest[0].number != version.number)
+
+
+def _probed(backbone: Digest, recipe: Recipe, report: Mapping[str, Any]) -> list[Evidence]:
+    found = report["probe"]
+    return [] if found is None else [probe_statement(backbone, found, recipe.backbone.name)]

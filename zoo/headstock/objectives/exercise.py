@@ -90,8 +90,7 @@ class Exercise(HeadType):
 
     def _batch(self, rows: Sequence[Row], random: np.random.Generator) -> Batch:
         view = self._objective.view(self._studied, rows, self._options, random)
-        features = self._body.forward(view.rows)
-        return Batch(_joined(features), _targets(view))
+        return batch_of(view, self._body.forward(view.rows))
 
     # ---------------------------------------------------------------------------------- the rest of a head type
     def encode(self, columns: Mapping[str, Sequence[Any]], labels: Sequence[str] | None = None) -> Targets:
@@ -115,6 +114,11 @@ class Exercise(HeadType):
     def postprocess(self, targets: Targets, options: Mapping[str, Any]) -> Mapping[str, Any]:
         """Raises `Unsupported`: nobody asks it anything."""
         raise Unsupported(f"objective {self.name!r} makes a backbone; its head is never served")
+
+
+def batch_of(view: View, features: Sequence[torch.Tensor]) -> Batch:
+    """What an objective's `terms` get of a view and the features of its rows."""
+    return Batch(_joined(features), _targets(view))
 
 
 def _joined(features: Sequence[torch.Tensor]) -> torch.Tensor:

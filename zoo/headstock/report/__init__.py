@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from headstock.report.gate import check_promotion
+from headstock.report.gate import check_backbone, check_promotion
 
 if TYPE_CHECKING:
     from headstock.report.assessment import Assessment, Depth, assess
 
-__all__ = ["Assessment", "Depth", "assess", "check_promotion"]
+__all__ = ["Assessment", "Depth", "assess", "check_backbone", "check_promotion"]
 
 
 def __getattr__(name: str) -> Any:

@@ -218,6 +218,14 @@ class Comparisons:
 
     def _told(self, compared: dict[str, Any]) -> dict[str, Any]:
         return compared | {
+            # What the interval of the gain is of, so that nobody takes it for one over splits.
+            "interval": {
+                "over": "validation rows",
+                "rows": len(self.truth),
+                "splits": 1,
+                "seeds": 1,
+                "width": compared["high"] - compared["low"],
+            },
             "not_measured": self.missing,
             "scratch": self.from_scratch,
             "baseline_rows": len(self.rows),

@@ -16,7 +16,8 @@ def adaptation(found: Mapping[str, Any]) -> Section:
     text += [f"{reason[:1].upper()}{reason[1:]}." for reason in found["reasons"][1:]]
     text.append(
         "No target label was seen: the figures below choose, they do not prove. Risk and source accuracy are of held-"
-        "out source rows, the others of target rows."
+        "out source rows, the others of target rows. Each is a mean over "
+        f"{_counted(len(found['methods'][0]['risk']), 'seed')} on one split of the source; of others it tells nothing."
     )
     text.append(_shift(found["label_shift"]))
     rows = [
@@ -29,6 +30,10 @@ def adaptation(found: Mapping[str, Any]) -> Section:
     ]
     headers = ("method", "source accuracy", "information", "density", "risk", "agreement of seeds (kappa)")
     return Section("Adaptation", text, headers, rows)
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}" + ("s" if number > 1 else "")
 
 
 def _shift(found: Mapping[str, Any]) -> str:

@@ -82,6 +82,8 @@ def _probe(found: Mapping[str, Any]) -> Section:
         f"Accuracy on the {found['rows']} labelled rows of {found['data']}, tap {found['tap']}, each row answered by a "
         f"probe that did not learn from it: {_WORDS[found['linear']['verdict']]}."
     ]
+    if found["linear"]["verdict"] == "negative":
+        text.append("Neither this backbone nor what stands on it is promoted unless forced.")
     return Section("Probe", text, ("", "before", "after", "gain"), rows)
 
 

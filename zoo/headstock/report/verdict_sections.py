@@ -29,15 +29,22 @@ def verdict(transfer: Mapping[str, Any]) -> Section:
             f"at rate {done['rate']:g}, best epoch {done['best_epoch']}."
         )
     text += [f"Not measured: {name} ({why})." for name, why in transfer["not_measured"].items()]
+    interval = transfer["interval"]
     text.append(
-        "Intervals in the table and of the gain are over the validation rows "
-        f"({transfer['accuracies'][0]['method']}, 95 %), of one split and one seed: they do not tell how far another "
-        "split or seed would move the figures"
-        + (", as the next section does." if transfer.get("over_splits") else "; headstock fine-tune --splits N does.")
+        f"The gain's interval is {interval['width']:.3f} wide. It and those in the table are over the "
+        f"{interval['rows']} validation rows ({transfer['accuracies'][0]['method']}, 95 %) of one split and one seed: "
+        f"they do not tell how far another split or seed would move the figures{_elsewhere(transfer)}."
     )
     rows = [[s["name"], with_interval(s), "-" if s["seconds"] is None else f"{s['seconds']:.2f}"] for s in scores]
     # A figure below 0, as R2 can be, has no place on the axis; the table has it.
     return Section("Transfer", text, ("model", figure, "seconds"), rows, [bar_of(s["name"], s) for s in scores])
+
+
+def _elsewhere(transfer: Mapping[str, Any]) -> str:
+    """Where that is told; answers of many parts are scored on one split only."""
+    if "over_splits" not in transfer:
+        return ""
+    return ", as the next section does" if transfer["over_splits"] else "; headstock fine-tune --splits N does"
 
 
 _WORDS = {

@@ -1,4 +1,4 @@
-"""What a plugin supplies so that the contract kit can try it: a tiny checkpoint per family, rows per head type.
+"""What a plugin supplies so that the contract kit can try it: a tiny checkpoint per family or objective, rows per head.
 
 They stand in module `PACKAGE.checks`, which nothing but the kit imports:
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from headstock.plugin_host import Manifest
+    from headstock.preprocess import Preprocessor
 
 MODULE, FUNCTION = "checks", "check_cases"
 
@@ -69,18 +70,41 @@ class HeadCase:
     """What is special about this case, where a head type has several."""
 
 
-Case = FamilyCase | HeadCase
+@dataclass(frozen=True, slots=True)
+class ObjectiveCase:
+    """An objective that the manifest declares, with a backbone that learns by it."""
+
+    objective: str
+    family: str
+    """Of the backbone; any that is installed."""
+    files: Callable[[Path], object]
+    """Writes a tiny checkpoint into the folder, as that of a `FamilyCase`."""
+    rows: Callable[[Preprocessor], Sequence[Any]] | None = None
+    """Raw inputs for that backbone, ten or more, by which the loss can fall in eight epochs. Default: for its kind of
+    preprocessing."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """Options that differ from the objective's defaults."""
+    refused: Mapping[str, Any] | None = None
+    """Options that `build` must refuse, among the others; None: there are none."""
+    variant: str = ""
+    """What is special about this case, where an objective has several."""
+
+
+Case = FamilyCase | HeadCase | ObjectiveCase
 
 
 def read_cases(manifest: Manifest) -> list[Case]:
     """The plugin's cases; head types that it has none for get the default one. Raises `Broken`."""
     cases = _declared(manifest)
     families, heads = [f.name for f in manifest.families], [h.name for h in manifest.heads]
+    objectives = [o.name for o in manifest.objectives]
     for case in cases:
         if isinstance(case, FamilyCase) and case.family not in families:
             raise Broken(f"{FUNCTION}() has a case of family {case.family!r}; the manifest declares {families}")
         if isinstance(case, HeadCase) and case.head not in heads:
             raise Broken(f"{FUNCTION}() has a case of head type {case.head!r}; the manifest declares {heads}")
+        if isinstance(case, ObjectiveCase) and case.objective not in objectives:
+            raise Broken(f"{FUNCTION}() has a case of objective {case.objective!r}; the manifest declares {objectives}")
     with_case = [case.head for case in cases if isinstance(case, HeadCase)]
     return [*cases, *(HeadCase(name) for name in heads if name not in with_case)]
 
@@ -88,8 +112,18 @@ def read_cases(manifest: Manifest) -> list[Case]:
 def check_all_tried(manifest: Manifest, cases: Sequence[Case]) -> None:
     """Raise `Broken` for a family without a case."""
     tried = [case.family for case in cases if isinstance(case, FamilyCase)]
-    if untried := [family.name for family in manifest.families if family.name not in tried]:
-        raise Broken(f"{manifest.package}.{MODULE}.{FUNCTION}() has no FamilyCase for {untried}: nothing can be tried")
+    _require_none(manifest, "FamilyCase", [family.name for family in manifest.families if family.name not in tried])
+
+
+def check_objectives_tried(manifest: Manifest, cases: Sequence[Case]) -> None:
+    """Raise `Broken` for an objective without a case."""
+    tried = [case.objective for case in cases if isinstance(case, ObjectiveCase)]
+    _require_none(manifest, "ObjectiveCase", [entry.name for entry in manifest.objectives if entry.name not in tried])
+
+
+def _require_none(manifest: Manifest, kind: str, untried: Sequence[str]) -> None:
+    if untried:
+        raise Broken(f"{manifest.package}.{MODULE}.{FUNCTION}() has no {kind} for {untried}: nothing can be tried")
 
 
 def _declared(manifest: Manifest) -> list[Case]:
@@ -100,6 +134,8 @@ def _declared(manifest: Manifest) -> list[Case]:
     if not callable(function):
         raise Broken(f"{name} has no function {FUNCTION}()")
     cases = function()
-    if not isinstance(cases, list) or not all(isinstance(case, FamilyCase | HeadCase) for case in cases):
-        raise Broken(f"{name}.{FUNCTION}() returned {cases!r:.80}; expected a list of FamilyCase and HeadCase")
+    if not isinstance(cases, list) or not all(isinstance(case, Case) for case in cases):
+        raise Broken(
+            f"{name}.{FUNCTION}() returned {cases!r:.80}; expected a list of FamilyCase, HeadCase and ObjectiveCase"
+        )
     return cases

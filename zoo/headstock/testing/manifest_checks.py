@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from headstock.plugin_host import Family, Head, Manifest, PluginHost
+from headstock.plugin_host.manifest import ObjectiveEntry
 from headstock.sources.licence_ids import NOASSERTION, normalise
 from headstock.testing.results import Broken
 
@@ -23,7 +24,7 @@ def check_manifest(manifest: Manifest) -> str:
             )
     if not manifest.description.strip():
         raise Broken("description is missing")
-    entries: list[Family | Head] = [*manifest.families, *manifest.heads]
+    entries: list[Family | Head | ObjectiveEntry] = [*manifest.families, *manifest.heads, *manifest.objectives]
     for entry in entries:
         if entry.modality not in MODALITIES:
             raise Broken(f"{entry.name!r} has modality {entry.modality!r}; expected one of {list(MODALITIES)}")

@@ -1,4 +1,4 @@
-"""The whole contract kit on one installed plugin: its manifest, its imports, every family and every head type."""
+"""The whole contract kit on one installed plugin: its manifest, its imports, every family, head type and objective."""
 
 from __future__ import annotations
 
@@ -10,11 +10,20 @@ from pathlib import Path
 from headstock.errors import HeadstockError
 from headstock.hookspecs import SourceFiles
 from headstock.plugin_host import Manifest, PluginHost, PluginState, State
-from headstock.testing.cases import Case, FamilyCase, check_all_tried, read_cases
+from headstock.testing.cases import (
+    Case,
+    FamilyCase,
+    HeadCase,
+    ObjectiveCase,
+    check_all_tried,
+    check_objectives_tried,
+    read_cases,
+)
 from headstock.testing.family_checks import FAMILY_CHECKS, check_family
 from headstock.testing.head_checks import HEAD_CHECKS, check_head_type
 from headstock.testing.import_cost import check_import_cost
 from headstock.testing.manifest_checks import check_manifest, check_names
+from headstock.testing.objective_checks import OBJECTIVE_CHECKS, check_objective
 from headstock.testing.patches import check_patches
 from headstock.testing.results import Result, Run, holds, merged
 from headstock.testing.served_checks import SERVED_CHECKS, check_served
@@ -22,6 +31,8 @@ from headstock.testing.served_checks import SERVED_CHECKS, check_served
 PLUGIN = "plugin"
 PLUGIN_CHECKS = ("loads", "manifest", "names", "import cost", "cases", "every family is tried", "changes only itself")
 """Checks of the plugin as a whole."""
+OBJECTIVES_TRIED = "every objective is tried"
+"""One more, of a plugin with objectives."""
 CHECKPOINT_CHECKS = ("checkpoint", "repeatable checkpoint", "found by the host")
 """Checks of what a `FamilyCase` supplies."""
 
@@ -43,12 +54,17 @@ def promises(manifest: Manifest) -> Iterator[tuple[str, str]]:
     """Subject and check of every promise that `check_plugin` will report; imports nothing of the plugin."""
     for check in PLUGIN_CHECKS:
         yield PLUGIN, check
+    if manifest.objectives:
+        yield PLUGIN, OBJECTIVES_TRIED
     for family in manifest.families:
         for check in (*CHECKPOINT_CHECKS, *FAMILY_CHECKS, *SERVED_CHECKS):
             yield f"family {family.name}", check
     for head in manifest.heads:
         for check in HEAD_CHECKS:
             yield f"head {head.name}", check
+    for objective in manifest.objectives:
+        for check in OBJECTIVE_CHECKS:
+            yield f"objective {objective.name}", check
 
 
 def check_plugin(host: PluginHost, name: str, *, repeat: bool = True) -> PluginReport:
@@ -70,6 +86,7 @@ def check_plugin(host: PluginHost, name: str, *, repeat: bool = True) -> PluginR
     run("import cost", lambda: check_import_cost(manifest))
     cases: list[Case] = run("cases", lambda: read_cases(manifest)) or []
     run("every family is tried", lambda: check_all_tried(manifest, cases))
+    run(OBJECTIVES_TRIED, lambda: check_objectives_tried(manifest, cases))
     found = merged((case.variant, result) for case in cases for result in _tried(host, case, repeat))
     # Last, so that what families and heads do when they run is seen too.
     run("changes only itself", lambda: check_patches(manifest))
@@ -86,17 +103,43 @@ def _complete(manifest: Manifest, results: list[Result], why: str) -> tuple[Resu
 
 
 def _tried(host: PluginHost, case: Case, repeat: bool) -> list[Result]:
-    subject = f"family {case.family}" if isinstance(case, FamilyCase) else f"head {case.head}"
+    subject, checks = _promised(case)
     try:
-        if isinstance(case, FamilyCase):
-            return _family(host, case, subject, repeat)
-        return check_head_type(host.head_type(case.head), case, subject=subject)
+        match case:
+            case FamilyCase():
+                return _family(host, case, subject, repeat)
+            case HeadCase():
+                return check_head_type(host.head_type(case.head), case, subject=subject)
+            case ObjectiveCase():
+                return _objective(host, case, subject)
     except HeadstockError as error:
         # The name is contested: the host gives it to nobody.
         run = Run(subject)
-        of_family = (*CHECKPOINT_CHECKS, *FAMILY_CHECKS, *SERVED_CHECKS)
-        run.unreached(of_family if isinstance(case, FamilyCase) else HEAD_CHECKS, str(error))
+        run.unreached(checks, str(error))
         return run.results
+
+
+def _promised(case: Case) -> tuple[str, tuple[str, ...]]:
+    """Subject of a case, and the checks that it is for."""
+    match case:
+        case FamilyCase():
+            return f"family {case.family}", (*CHECKPOINT_CHECKS, *FAMILY_CHECKS, *SERVED_CHECKS)
+        case HeadCase():
+            return f"head {case.head}", HEAD_CHECKS
+        case ObjectiveCase():
+            return f"objective {case.objective}", OBJECTIVE_CHECKS
+
+
+def _objective(host: PluginHost, case: ObjectiveCase, subject: str) -> list[Result]:
+    objective, family = host.objective(case.objective), host.family(case.family)
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            files = _fetched(case, Path(folder))
+        except Exception as error:
+            run = Run(subject)
+            run.unreached(OBJECTIVE_CHECKS, f"the case's files() made no checkpoint: {error}")
+            return run.results
+        return check_objective(objective, family, files, case, subject=subject)
 
 
 def _family(host: PluginHost, case: FamilyCase, subject: str, repeat: bool) -> list[Result]:
@@ -117,7 +160,7 @@ def _family(host: PluginHost, case: FamilyCase, subject: str, repeat: bool) -> l
         ]
 
 
-def _fetched(case: FamilyCase, folder: Path) -> SourceFiles:
+def _fetched(case: FamilyCase | ObjectiveCase, folder: Path) -> SourceFiles:
     """The case's checkpoint through the door of `headstock pull path:DIR`, which lets only known files in."""
     from headstock.sources import fetch
 

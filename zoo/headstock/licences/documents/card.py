@@ -14,6 +14,7 @@ from headstock.licences.facts import Facts, repository_of
 from headstock.licences.settled import settle
 from headstock.records import Version
 from headstock.report.read import reproduce_command
+from headstock.report.verdict_sections import verdict
 
 _PIPELINES = {
     "text-classification": "text-classification",
@@ -51,6 +52,7 @@ def card(subject: Subject) -> str:
         ("Licences", _licences(subject)),
         ("Lineage", _lineage(subject)),
         ("Figures", _figures(subject.version)),
+        ("Transfer", _transfer(subject.report.get("transfer"))),
         ("Groups", _table(subject.report.get("groups"))),
         ("Calibration", _table(subject.report.get("calibration"))),
         ("Made again", _reproduce(subject)),
@@ -173,6 +175,15 @@ def _figures(version: Version) -> Iterator[str]:
         for m in metrics
     ]
     yield from _rows(("metric", "value", "95 % interval", "method"), rows)
+
+
+def _transfer(found: Any) -> Iterator[str]:
+    """The verdict with what its interval is of, as the report's page has it."""
+    if isinstance(found, Mapping) and found:
+        section = verdict(found)
+        for paragraph in section.text:
+            yield from (_cell(paragraph), "")
+        yield from _rows(section.headers, section.rows)
 
 
 def _reproduce(subject: Subject) -> Iterator[str]:
