@@ -65,9 +65,9 @@ class RunJournal(Journal):
         self._parts[method, seed].write_checkpoint(checkpoint.dump(state))
         self._done[method, seed] = len(state.history)
         figures = state.history[-1]
-        self._watcher.epoch({**figures, "epoch": sum(self._done.values()), "phase": f"{method}, seed {seed}"})
-        # A curve of its own for each run, over its own epochs.
+        # A curve of its own for each run, over its own epochs; first, since a watcher may interrupt.
         self._trackers.epoch(len(state.history), {f"{method}-{seed}/{name}": one for name, one in figures.items()})
+        self._watcher.epoch({**figures, "epoch": sum(self._done.values()), "phase": f"{method}, seed {seed}"})
 
 
 def _length(part: Part) -> int:
