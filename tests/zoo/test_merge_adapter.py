@@ -226,7 +226,7 @@ def test_a_verdict_on_transfer_is_not_lost_by_merging(after: Catalogue) -> None:
     assert details["strategy"] == "lora, adapter merged"
     assert details["merged"] == {"model": "adapted:1", "adapter": _identity(after, "adapted").adapter, "rank": RANK}
     with pytest.raises(FailedPrecondition, match="negative transfer"):
-        check_promotion(after.newest("merged"))
+        check_promotion(after, after.newest("merged"))
 
 
 def test_the_report_is_that_of_the_run_and_its_last_line_merges_again(after: Catalogue) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from headstock.catalogue import Catalogue
 from headstock.errors import FailedPrecondition, InvalidInput
 from headstock.hookspecs import Metric
 from headstock.metrics import wilson
@@ -19,6 +21,8 @@ from headstock.report.groups import group_metrics
 from headstock.report.probe import probe
 from headstock.report.slices import slice_metrics
 from headstock.report.verdict import paired_gain
+from headstock.settings import Settings
+from headstock.testing.toy import publish_toy
 
 
 def accuracy_of(right: np.ndarray) -> Callable[[np.ndarray], Metric]:
@@ -59,23 +63,32 @@ def test_no_rows_and_unequal_rows_are_refused() -> None:
 
 
 # ------------------------------------------------------------------------------------------------ gate
-def version(verdict: str | None) -> Version:
+@pytest.fixture(scope="module")
+def catalogue(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Catalogue]:
+    home = tmp_path_factory.mktemp("home")
+    with Catalogue.open(Settings.from_environment({"HEADSTOCK_HOME": str(home)})) as opened:
+        publish_toy(opened)
+        yield opened
+
+
+def version(catalogue: Catalogue, verdict: str | None) -> Version:
     transfer = {"verdict": verdict, "gain": -0.2, "low": -0.3, "high": -0.1, "against": "TF-IDF"}
-    details = {} if verdict is None else {"transfer": transfer}
-    return Version("m", 1, "model", "sha256:" + "0" * 64, "2026-01-01T00:00:00Z", details)  # type: ignore[arg-type]
+    return replace(catalogue.newest("sentiment"), details={} if verdict is None else {"transfer": transfer})
 
 
 @pytest.mark.parametrize("verdict", ["positive", "none", "not measured", None])
-def test_only_negative_transfer_is_stopped(verdict: str | None) -> None:
-    assert check_promotion(version(verdict), reason="why") == "why"
+def test_only_negative_transfer_is_stopped(catalogue: Catalogue, verdict: str | None) -> None:
+    assert check_promotion(catalogue, version(catalogue, verdict), reason="why") == "why"
 
 
-def test_negative_transfer_is_promoted_only_by_force_and_with_a_reason() -> None:
-    with pytest.raises(FailedPrecondition, match=r"'m:1' has negative transfer: its accuracy is 0\.200 below"):
-        check_promotion(version("negative"), reason="why")
+def test_negative_transfer_is_promoted_only_by_force_and_with_a_reason(catalogue: Catalogue) -> None:
+    negative = version(catalogue, "negative")
+    with pytest.raises(FailedPrecondition, match=r"'sentiment:1' has negative transfer: its accuracy is 0\.200 below"):
+        check_promotion(catalogue, negative, reason="why")
     with pytest.raises(InvalidInput, match="--force needs a reason"):
-        check_promotion(version("negative"), force=True)
-    assert check_promotion(version("negative"), force=True, reason="demo") == "forced past negative transfer: demo"
+        check_promotion(catalogue, negative, force=True)
+    forced = check_promotion(catalogue, negative, force=True, reason="demo")
+    assert forced == "forced past negative transfer: demo"
 
 
 # ------------------------------------------------------------------------------------------------ calibration
