@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple, TypeAlias
@@ -82,7 +83,8 @@ class Pace:
 
     def least(self, lengths: Iterable[int]) -> float:
         """Least nanoseconds that rows of these lengths cost, each in the best pass that is known."""
-        return sum([length * self.token(length) for length in lengths])
+        # Passes have few lengths.
+        return sum([count * length * self.token(length) for length, count in Counter(lengths).items()])
 
     def _factor(self, cell: Cell) -> float:
         """What the passes of a cell take, over what the line says of them."""
