@@ -184,7 +184,7 @@ def uncollected() -> Iterator[None]:
 @pytest.mark.usefixtures("uncollected")
 def test_room_is_found_also_if_what_leaves_becomes_garbage_late() -> None:
     """Its last request was answered after garbage was first collected for the load that waits."""
-    memory = MemoryBudget(100, wait_seconds=5.0)
+    memory = MemoryBudget(100, wait_seconds=30.0)
     before, after = ResidentKey("sha256:a"), ResidentKey("sha256:b")
     session = Circle()
     with memory.room(before, Size(60, 0)):
@@ -195,7 +195,7 @@ def test_room_is_found_also_if_what_leaves_becomes_garbage_late() -> None:
     start = time.monotonic()
     with memory.room(after, Size(60, 0)):
         assert held == []
-    assert time.monotonic() - start < 4
+    assert time.monotonic() - start < 20
 
 
 @pytest.mark.usefixtures("uncollected")

@@ -26,6 +26,8 @@ multiplies by. Measured on Linux with ONNX Runtime on CPU: 1.32 for all-MiniLM-L
 TOKENIZER_FACTOR = 25
 """The same for the files of a preprocessing: a vocabulary of 0.45 MiB becomes 10.8 MiB of tables."""
 _COLLECT_AFTER = 0.5
+_COLLECT_SHARE = 4
+"""A collection is not begun again before so many times what the last one took."""
 _POLL = 0.05
 
 
@@ -199,8 +201,10 @@ class MemoryBudget:
                 )
             if passed > collect_after:
                 # Again and again: what leaves may become garbage after the first time, and nothing else may collect it.
+                began = time.monotonic()
                 gc.collect()
-                collect_after = 2 * passed
+                took = time.monotonic() - began
+                collect_after = passed + took + max(_COLLECT_AFTER, _COLLECT_SHARE * took)
             time.sleep(min(_POLL, 0.001 + passed / 4))
 
     def _collect(self) -> None:
