@@ -153,7 +153,7 @@ def test_what_others_wait_for_is_no_reason_to_refuse() -> None:
 
 @pytest.mark.parametrize("seed", range(4))
 def test_what_is_refused_on_arrival_could_not_have_been_in_time(seed: int) -> None:
-    """The estimate is a lower bound: all that is due before a refused request does not fit before its deadline."""
+    """Nobody is refused while all that was asked for and is due before his deadline fits before it."""
     random = np.random.default_rng(seed)
     arrivals = [
         Arrival(at, (16,) * int(random.integers(1, 4)), deadline=at + int(random.integers(20, 400)) * MS)

@@ -110,7 +110,7 @@ def _check(context: click.Context, asked: Mapping[str, Any], recipe: str | None)
     for key in ("lr", "backbone_lr"):
         if not 0 < asked[key] < float("inf"):
             option = "--" + key.replace("_", "-")
-            raise InvalidInput(f"{option} {asked[key]} is not usable; expected a number above 0")
+            raise InvalidInput(f"{option} {asked[key]} is not usable; expected a number above 0", fix=f"{option} 1e-4")
     if "backbone_lr" in said and not asked["last_n"]:
         raise InvalidInput("--backbone-lr says how layer groups learn, and none does", fix="--last-n 1")
 

@@ -22,9 +22,9 @@ class Promises:
     """Work that still waits under a deadline, by share and deadline. The scheduler's lock guards it.
 
     Inside a share the earliest deadline goes first, so all that is due before a new request runs before it, after the
-    passes that run now. Whatever other shares wait for comes on top; it is left out, so that only the impossible is
-    refused. What is accepted and answered too late has cost others their answers: the estimate therefore follows what
-    passes really take, with all that goes on beside them on the same cores.
+    passes that run now. Whatever other shares wait for comes on top; it is left out, so that nobody is refused for
+    others' sake. What is accepted and answered too late has cost others their answers: the estimate therefore follows
+    what passes really take, with all that goes on beside them on the same cores.
     """
 
     __slots__ = ("_ends", "_entries", "_shares")
@@ -47,7 +47,8 @@ class Promises:
     def admit(self, ticket: Ticket, tokens: int, pace: Pace, now: int, runners: int = 1) -> None:
         """Take note of a ticket's deadline; `now` is in monotonic nanoseconds.
 
-        Raises `DeadlineExceeded` if the share could not meet it with all `runners` of the device to itself.
+        Raises `DeadlineExceeded` if the share is not expected to meet it, with a little room, though it had all
+        `runners` of the device to itself.
         """
         if ticket.deadline is None:
             return

@@ -36,8 +36,6 @@ def settings(
     pace = Pace(epochs=epochs, learning_rate=learning_rate, schedule="constant")
     strategy = built_in(FEATURE_EXTRACTION, pace).model_copy(update={"name": "adaptation"})
     # Adam is AdamW without decay.
-    optimizer = OptimizerChoice(
-        name="adamw", weight_decay=0.0, beta1=0.9, beta2=0.999, epsilon=1e-8, batch_size=batch_size
-    )
+    optimizer = OptimizerChoice.adamw(weight_decay=0.0, batch_size=batch_size)
     # No target label could say which epoch is best: all runs are trained to the end.
     return Settings(strategy, optimizer, Stopping(patience=0, min_delta=0.0), hidden, strength)

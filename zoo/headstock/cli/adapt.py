@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from click.core import ParameterSource
 
 from headstock.cli.column_options import column_options, told_columns
+from headstock.cli.option_values import given, positive
 from headstock.cli.output import format_option, table
 from headstock.errors import InvalidInput
 from headstock.names import Reference, check_name
@@ -107,15 +107,12 @@ def command(
 
 def _check(context: click.Context, asked: Mapping[str, Any], recipe: str | None) -> None:
     """Raise `InvalidInput` for what is missing, contradicts the recipe or is no number that a rate can be."""
-    said = [key for key in asked if context.get_parameter_source(key) is ParameterSource.COMMANDLINE]
-    if recipe is not None and said:
-        option = "--" + said[0].replace("_", "-")
-        raise InvalidInput(f"{option} is decided by the recipe {recipe!r}", fix=f"leave {option} out")
+    if recipe is not None and (said := given(context, list(asked))):
+        raise InvalidInput(f"{said[0]} is decided by the recipe {recipe!r}", fix=f"leave {said[0]} out")
     for option in ("backbone", "head"):
         if recipe is None and asked[option] is None:
             raise InvalidInput(f"--{option} is missing", fix=f"headstock {'list' if option == 'backbone' else 'heads'}")
-    if not 0 < asked["lr"] < float("inf"):
-        raise InvalidInput(f"--lr {asked['lr']} is not usable; expected a number above 0", fix="--lr 1e-3")
+    positive("--lr", asked["lr"], instead=1e-3)
     _methods(asked["methods"])
 
 

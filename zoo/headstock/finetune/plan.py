@@ -100,14 +100,7 @@ def plan_recipe(
         data=DataChoice(name=table.name, sha256=data_digest(table, columns), columns=columns),
         split=split,
         strategy=built_in(options.strategy, _pace(options), _groups(catalogue, host, digest, version.name, options)),
-        optimizer=OptimizerChoice(
-            name="adamw",
-            weight_decay=options.weight_decay,
-            beta1=0.9,
-            beta2=0.999,
-            epsilon=1e-8,
-            batch_size=options.batch_size,
-        ),
+        optimizer=OptimizerChoice.adamw(weight_decay=options.weight_decay, batch_size=options.batch_size),
         stopping=Stopping(patience=options.patience, min_delta=options.min_delta),
         features=Features(cache=options.cache),
     )

@@ -6,7 +6,7 @@ import tomllib
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -65,6 +65,11 @@ class OptimizerChoice(_Section):
     beta2: float = Field(ge=0, lt=1)
     epsilon: float = Field(gt=0)
     batch_size: int = Field(ge=1)
+
+    @classmethod
+    def adamw(cls, *, weight_decay: float, batch_size: int) -> Self:
+        """AdamW with the moments that its paper proposes (Loshchilov and Hutter, 2019)."""
+        return cls(name="adamw", weight_decay=weight_decay, beta1=0.9, beta2=0.999, epsilon=1e-8, batch_size=batch_size)
 
 
 class Stopping(_Section):

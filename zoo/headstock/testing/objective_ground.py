@@ -172,9 +172,7 @@ class Ground:
                 name="lp-ft", phases=(head, live), initial="pretrained", l2_sp=0.0, interpolation=1.0, lora_rank=0,
                 lora_alpha=0,
             ),
-            optimizer=recipe.OptimizerChoice(
-                name="adamw", weight_decay=0.0, beta1=0.9, beta2=0.999, epsilon=1e-8, batch_size=BATCH_SIZE
-            ),
+            optimizer=recipe.OptimizerChoice.adamw(weight_decay=0.0, batch_size=BATCH_SIZE),
             stopping=recipe.Stopping(patience=0, min_delta=0.0),
             features=recipe.Features(cache=False),
         )  # fmt: skip
