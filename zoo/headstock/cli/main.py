@@ -15,7 +15,7 @@ BUILT_IN: dict[str, tuple[str, str]] = {
     "list": ("headstock.cli.list", "List the catalogue: backbones and models."),
     "show": ("headstock.cli.show", "Show one entry: source, digests, licences, lineage, metrics."),
     "pull": ("headstock.cli.pull", "Bring a backbone into the catalogue."),
-    "variant": ("headstock.cli.variant", "Make a backbone smaller or faster at another precision."),
+    "variant": ("headstock.cli.variant", "Make a backbone smaller or faster, or merge a model's adapter."),
     "fine-tune": ("headstock.cli.fine_tune", "Grow a model on a backbone."),
     "distil": ("headstock.cli.distil", "Teach a model to a smaller backbone."),
     "continue": ("headstock.cli.continue_backbone", "Let a backbone learn from unlabelled data."),

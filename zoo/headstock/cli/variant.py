@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 def command(
     name: str, precision: str | None, merge_adapter: bool, device: Any, entry: str | None, format_: str
 ) -> None:
-    """Make a backbone's graph smaller or faster at another precision, or merge the adapter of a model.
+    """Make a backbone smaller or faster at another precision, or merge a model's adapter into it.
 
     \b
     headstock variant minilm --precision int8-per-token
