@@ -6,7 +6,7 @@ import asyncio
 import gc
 import logging
 import signal
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,8 +30,8 @@ from headstock_server.repository.licence_gate import Mode
 from headstock_server.scheduler import Scheduler, SchedulerOptions
 from headstock_server.scheduler.trace import TraceFile
 from headstock_server.transport.bind import check_bind
-from headstock_server.transport.calls import Handler
-from headstock_server.transport.server import GrpcServer
+from headstock_server.transport.calls import Services
+from headstock_server.transport.server import Carrier, GrpcServer, grpc_server
 from headstock_server.transport.services import services
 
 log = logging.getLogger("headstock.server")
@@ -47,6 +47,8 @@ class ServeOptions:
     """`HOST:PORT` for the protocol's REST form; empty for none."""
     front_ends: int = 0
     """Processes that speak gRPC in front of this one; 0: this one does."""
+    grpc: Carrier = "direct"
+    """What carries gRPC calls: the server over its completion queue, or grpc.aio."""
     insecure_bind: bool = False
     """Allow an address that other machines can reach."""
     models: Sequence[str] = ()
@@ -182,10 +184,10 @@ def _open_repository(catalogue: Catalogue, options: ServeOptions) -> Repository:
     return repository
 
 
-def _transport(table: Mapping[str, Mapping[str, Handler]], options: ServeOptions) -> GrpcServer | FrontEnds:
+def _transport(table: Services, options: ServeOptions) -> GrpcServer | FrontEnds:
     if options.front_ends:
-        return FrontEnds(table, options.limits.message_bytes, options.front_ends)
-    return GrpcServer(table, options.limits.message_bytes)
+        return FrontEnds(table, options.limits.message_bytes, options.front_ends, options.grpc)
+    return grpc_server(table, options.limits.message_bytes, options.grpc)
 
 
 async def _drain(plane: DataPlane, server: GrpcServer | FrontEnds, options: ServeOptions) -> None:

@@ -52,6 +52,13 @@ _OPTIONS = (
         help="Processes that speak gRPC in front of this one, for more requests than one core can parse.",
     ),
     click.option(
+        "--grpc",
+        type=click.Choice(["direct", "aio"]),
+        default="direct",
+        show_default=True,
+        help="What carries gRPC calls; grpc.aio takes twice the processor time for each.",
+    ),
+    click.option(
         "--run-timeout",
         type=Finite(min=0, min_open=True),
         metavar="SECONDS",
@@ -193,6 +200,7 @@ def options_of(settings: Settings, asked: Mapping[str, Any]) -> ServeOptions:
         bind=asked["bind"],
         http=asked["http"],
         front_ends=asked["front_ends"],
+        grpc=asked["grpc"],
         insecure_bind=asked["insecure_bind"],
         models=_names(asked["models"]),
         tenants=_names(asked["tenants"]),

@@ -11,10 +11,9 @@ from headstock.errors import HeadstockError
 if TYPE_CHECKING:
     from headstock_server.scheduler import Outputs, Scheduler, Ticket
 
-TURNS = 8
-"""Turns of the event loop without a new request after which an idle runner is woken: gRPC accepts about one call in
-five turns, and a runner woken by the first would take the processor and leave with it alone. A turn with nothing to do
-takes some microseconds."""
+TURNS = 2
+"""Turns of the event loop without a new request after which an idle runner is woken: calls that came together are
+accepted one after the other, and a runner woken by the first would take the processor and leave with it alone."""
 
 PATIENCE = 0.005
 """Seconds after which it is woken however many requests keep coming."""

@@ -4,59 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
-from collections.abc import AsyncIterator, Callable, Mapping
-from typing import Any, NoReturn
+from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 import grpc
 
-from headstock_server.frontend.frame import Ending, Kind, Metadata, Method, greeting, pack_ending, unpack_opening
+from headstock_server.frontend.frame import Ending, Kind, Method, greeting, pack_ending, unpack_opening
 from headstock_server.frontend.link import Link
 from headstock_server.frontend.window import Window
-from headstock_server.transport.calls import Handler
+from headstock_server.transport.calls import Services
+from headstock_server.transport.context import Aborted, CallContext
 
 log = logging.getLogger("headstock.server")
 
 _OK = grpc.StatusCode.OK.value[0]
 _UNIMPLEMENTED = grpc.StatusCode.UNIMPLEMENTED.value[0]
 _INTERNAL = grpc.StatusCode.INTERNAL.value[0]
-
-Services = Mapping[str, Mapping[str, Handler]]
-
-
-class Aborted(Exception):
-    """A handler ended its call; carries the status."""
-
-    def __init__(self, ending: Ending) -> None:
-        """`ending` is what the caller gets."""
-        super().__init__(ending.details)
-        self.ending = ending
-
-
-class RelayedContext:
-    """What our handlers use of a gRPC context, for a call that came in frames."""
-
-    def __init__(self, metadata: Metadata, remaining: float | None) -> None:
-        """`remaining` is in seconds; None has no deadline."""
-        self._metadata = tuple(metadata)
-        self._deadline = None if remaining is None else time.monotonic() + remaining
-        self.trailing: Metadata = ()
-
-    def invocation_metadata(self) -> Metadata:
-        """What the caller sent."""
-        return self._metadata
-
-    def time_remaining(self) -> float | None:
-        """Seconds until the caller's deadline."""
-        return None if self._deadline is None else max(0.0, self._deadline - time.monotonic())
-
-    def set_trailing_metadata(self, metadata: Metadata) -> None:
-        """Sent with the status."""
-        self.trailing = tuple(metadata)
-
-    async def abort(self, code: grpc.StatusCode, details: str = "", trailing_metadata: Metadata = ()) -> NoReturn:
-        """End the call with `code`."""
-        raise Aborted(Ending(code.value[0], details, tuple(trailing_metadata), None))
 
 
 class _Call:
@@ -114,7 +77,7 @@ class EnginePort:
         try:
             ending = await self._run(number, call, payload)
         except Aborted as aborted:
-            ending = aborted.ending
+            ending = Ending(aborted.code.value[0], aborted.details, aborted.metadata, None)
         except Exception:
             log.exception("a handler failed")
             ending = Ending(_INTERNAL, "internal error; this is a bug, and the server's log has the details", (), None)
@@ -127,7 +90,7 @@ class EnginePort:
         handler: Any = self._handlers.get(opening.path)
         if handler is None:
             return Ending(_UNIMPLEMENTED, f"{opening.path} is not offered by this server", (), None)
-        context = RelayedContext(opening.metadata, opening.remaining)
+        context = CallContext(opening.metadata, opening.remaining)
         parse = handler.request_deserializer or bytes
         if not handler.response_streaming:
             message = await handler.unary_unary(parse(opening.message or b""), context)

@@ -7,13 +7,13 @@ import contextlib
 import logging
 import socket
 import sys
-from collections.abc import Mapping
 
 from headstock.errors import InvalidInput, Unavailable
 from headstock_server.frontend.engine_port import EnginePort
 from headstock_server.frontend.process import STOP
-from headstock_server.transport.calls import Handler
-from headstock_server.transport.server import port_taken
+from headstock_server.transport.bind import port_taken
+from headstock_server.transport.calls import Services
+from headstock_server.transport.server import Carrier
 
 log = logging.getLogger("headstock.server")
 
@@ -26,11 +26,12 @@ _AGAIN = 1.0
 class FrontEnds:
     """Serves handlers on one port through several processes; the kernel spreads connections over them."""
 
-    def __init__(self, services: Mapping[str, Mapping[str, Handler]], message_bytes: int, count: int) -> None:
+    def __init__(self, services: Services, message_bytes: int, count: int, carrier: Carrier) -> None:
         """`count` processes for `services`, by service and method. Nothing listens until `start`."""
         self._services = services
         self._message_bytes = message_bytes
         self._count = count
+        self._carrier = carrier
         self._address = ""
         self._held: socket.socket | None = None
         self._processes: set[asyncio.subprocess.Process] = set()
@@ -96,6 +97,7 @@ class FrontEnds:
                 str(theirs.fileno()),
                 self._address,
                 str(self._message_bytes),
+                self._carrier,
                 pass_fds=(theirs.fileno(),),
                 stdin=asyncio.subprocess.DEVNULL,
             )

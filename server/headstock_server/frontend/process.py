@@ -7,10 +7,9 @@ import gc
 import signal
 import socket
 
-import grpc
-
-from headstock_server.frontend.relay import Relay, generic_handlers
-from headstock_server.transport.channel import CONCURRENT_RPCS, channel_options
+from headstock.errors import FailedPrecondition
+from headstock_server.frontend.relay import Relay
+from headstock_server.transport.server import Carrier, grpc_server
 
 STOP = signal.SIGUSR1
 """What the engine's process sends when it has answered everything."""
@@ -18,7 +17,7 @@ _GRACE = 1.0
 """Seconds for answers that are on their way when the server stops."""
 
 
-async def run(descriptor: int, address: str, message_bytes: int) -> int:
+async def run(descriptor: int, address: str, message_bytes: int, carrier: Carrier) -> int:
     """Relay calls from `address` to the socket `descriptor`; returns the process's exit status.
 
     0 after `STOP`; 1 when the engine's process is gone or the port cannot be had.
@@ -42,15 +41,11 @@ async def run(descriptor: int, address: str, message_bytes: int) -> int:
         services = relay.handlers(await relay.greeted)
     except asyncio.CancelledError:
         return 1
-    server = grpc.aio.server(
-        options=channel_options(message_bytes, shared_port=True), maximum_concurrent_rpcs=CONCURRENT_RPCS
-    )
-    server.add_generic_rpc_handlers(generic_handlers(services))
+    server = grpc_server(services, message_bytes, carrier, shared_port=True)
     try:
-        server.add_insecure_port(address)
-    except RuntimeError:
+        await server.start(address)
+    except FailedPrecondition:
         return 1
-    await server.start()
     relay.listening()
     gc.collect()
     gc.freeze()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from typing import TypeAlias
 
 import grpc
@@ -154,8 +154,3 @@ async def _end(ending: Ending, context: Context) -> None:
         await context.abort(_CODES[ending.code], ending.details, tuple(ending.metadata))
     if ending.metadata:
         context.set_trailing_metadata(tuple(ending.metadata))
-
-
-def generic_handlers(services: Mapping[str, Mapping[str, Handler]]) -> list[grpc.GenericRpcHandler]:
-    """What a gRPC server is given."""
-    return [grpc.method_handlers_generic_handler(name, dict(handlers)) for name, handlers in services.items()]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 
-from headstock.errors import InvalidInput
+from headstock.errors import FailedPrecondition, InvalidInput
 
 
 def check_bind(address: str, *, insecure: bool, option: str = "--bind") -> str:
@@ -34,3 +34,11 @@ def _is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def port_taken(address: str) -> FailedPrecondition:
+    """The error for an address that cannot be listened on."""
+    return FailedPrecondition(
+        f"cannot listen on {address!r}: the port is taken or the address is not of this machine",
+        fix="--bind 127.0.0.1:0 takes any free port",
+    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import NoReturn, TypeAlias, TypeVar
 
 import grpc
@@ -17,6 +17,8 @@ from headstock_server.transport.tenant import tenant_of
 # Quoted: these types take parameters in their stubs only.
 Context: TypeAlias = "grpc.aio.ServicerContext[bytes, bytes]"
 Handler: TypeAlias = "grpc.RpcMethodHandler[bytes, bytes]"
+Services: TypeAlias = Mapping[str, Mapping[str, Handler]]
+"""Handlers by service and method."""
 Request = TypeVar("Request", bound=Message)
 
 _WAY_BACK, _WAY_BACK_SHARE = 0.02, 0.1

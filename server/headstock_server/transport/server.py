@@ -1,43 +1,48 @@
-"""The gRPC server: which channel limits, how it starts and how it ends."""
+"""Which gRPC server carries the handlers."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+from typing import Literal, Protocol, TypeAlias
 
 import grpc
 
-from headstock.errors import FailedPrecondition
-from headstock_server.transport.calls import Handler
-from headstock_server.transport.channel import CONCURRENT_RPCS, channel_options
+from headstock_server.transport import core
+from headstock_server.transport.aio import AioServer
+from headstock_server.transport.calls import Services
+from headstock_server.transport.direct import DirectServer
+
+log = logging.getLogger("headstock.server")
+
+Carrier: TypeAlias = Literal["direct", "aio"]
 
 
-class GrpcServer:
-    """Serves handlers on one port of this process."""
-
-    def __init__(self, services: Mapping[str, Mapping[str, Handler]], message_bytes: int) -> None:
-        """`services` by service and method; requests of up to `message_bytes`. Nothing listens until `start`."""
-        self._server = grpc.aio.server(options=channel_options(message_bytes), maximum_concurrent_rpcs=CONCURRENT_RPCS)
-        self._server.add_generic_rpc_handlers(
-            [grpc.method_handlers_generic_handler(name, dict(handlers)) for name, handlers in services.items()]
-        )
+class GrpcServer(Protocol):
+    """Handlers of raw bytes, on one port of this process. Nothing listens until `start`."""
 
     async def start(self, address: str) -> int:
-        """Listen on `HOST:PORT`; returns the real port, also where 0 was asked for."""
-        try:
-            port = self._server.add_insecure_port(address)
-        except RuntimeError:
-            raise port_taken(address) from None
-        await self._server.start()
-        return port
+        """Listen on `HOST:PORT` or `unix:PATH`; returns the real port, also where 0 was asked for.
+
+        Raises `FailedPrecondition` for an address that cannot be had.
+        """
+        ...
 
     async def stop(self, grace: float) -> None:
-        """Refuse new calls, give running ones `grace` seconds."""
-        await self._server.stop(grace)
+        """Refuse new calls, give running ones `grace` seconds, then cancel them."""
+        ...
 
 
-def port_taken(address: str) -> FailedPrecondition:
-    """The error for an address that cannot be listened on."""
-    return FailedPrecondition(
-        f"cannot listen on {address!r}: the port is taken or the address is not of this machine",
-        fix="--bind 127.0.0.1:0 takes any free port",
-    )
+def grpc_server(services: Services, message_bytes: int, carrier: Carrier, *, shared_port: bool = False) -> GrpcServer:
+    """A server for handlers by service and method; requests have up to `message_bytes`.
+
+    `shared_port` lets several listen on one port. Where grpcio lacks what `direct` needs, it is `aio`, with a warning.
+    """
+    if carrier == "direct" and (missing := core.missing()):
+        log.warning(
+            "grpcio %s has no %s, which the direct server stands on; grpc.aio takes its place, at half the rate",
+            grpc.__version__,
+            " and no ".join(missing),
+        )
+        carrier = "aio"
+    kind = DirectServer if carrier == "direct" else AioServer
+    return kind(services, message_bytes, shared_port=shared_port)
