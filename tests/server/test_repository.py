@@ -393,3 +393,31 @@ def _until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
     while not condition():
         assert time.monotonic() < end, "it never came true"
         time.sleep(0.005)
+
+
+def test_a_rollback_does_not_wait_for_a_model_that_loads(
+    repository: Repository, catalogue: Catalogue, toy: Toy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Loading may take minutes, and whoever rolls back is in a hurry."""
+    catalogue.promote("sentiment", 1)
+    publish_model(catalogue, "sentiment", toy.backbone, ToyHead(seed=8))
+    catalogue.promote("sentiment", 2)
+    _until(lambda: _number(repository, "sentiment") == 2)
+    repository.ensure("sentiment", "1")
+    loads, release, load = threading.Event(), threading.Event(), repository.engine.load
+
+    def slow(servable: Any) -> Any:
+        loads.set()
+        assert release.wait(30)
+        return load(servable)
+
+    monkeypatch.setattr(repository.engine, "load", slow)
+    try:
+        publish_model(catalogue, "another", toy.backbone, ToyHead(seed=9))
+        assert loads.wait(10)
+        catalogue.rollback("sentiment", "production")
+        _until(lambda: _number(repository, "sentiment") == 1)
+        assert repository.resolve("another") is None
+    finally:
+        release.set()
+    _until(lambda: repository.resolve("another") is not None)

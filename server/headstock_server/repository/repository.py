@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections import deque
 from collections.abc import Sequence
 
 from headstock.catalogue import Catalogue
@@ -57,6 +58,7 @@ class Repository:
         # Guards the fields below for a few microseconds at a time; never held while something loads.
         self._lock = threading.Lock()
         self._reading = threading.Lock()
+        self._leasing = threading.Lock()
         self._snapshot = Snapshot()
         self._loaded: dict[str, dict[int, LoadedModel]] = {}
         # Name to selector to model. The inner dicts are replaced, never changed, so `resolve` needs no lock.
@@ -73,7 +75,12 @@ class Repository:
         self._start_error: HeadstockError | None = None
         self._loaded_once = threading.Event()
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="repository", daemon=True)
+        self._changed = threading.Event()
+        # Two, so that a rollback does not wait until something large has loaded.
+        self._threads = [
+            threading.Thread(target=self._follow, name="repository", daemon=True),
+            threading.Thread(target=self._load_changes, name="repository-loads", daemon=True),
+        ]
 
     # ------------------------------------------------------------------------------------------ requests
     def resolve(self, name: str, selector: str = "") -> LoadedModel | None:
@@ -184,7 +191,8 @@ class Repository:
         self.licences.check_policy()
         for name in sorted({*(self._names or ()), *self._pins}):
             self.find(name, "")
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
 
     def wait(self, timeout: float | None = None) -> None:
         """Wait until `ready`; raises `Unavailable` after `timeout` seconds, and in strict mode the first failure."""
@@ -196,35 +204,51 @@ class Repository:
     def close(self) -> None:
         """Stop following the catalogue, release the lease and let go of every model."""
         self._stop.set()
-        if self._thread.is_alive():
-            self._thread.join()
+        self._changed.set()
+        for thread in self._threads:
+            if thread.is_alive():
+                thread.join()
         with self._lock:
             self._table, self._loaded = {}, {}
         self._lease.release()
 
     def refresh(self) -> None:
-        """Apply what the catalogue says now; the watching thread calls it when the generation changes."""
+        """Apply what the catalogue says now, and load what is missing for it; both happen by themselves soon."""
+        self._apply()
+        self._load_wanted()
+
+    def _apply(self) -> None:
+        """What is loaded already moves at once; it must not wait for what has to be loaded."""
         try:
-            self._refresh()
+            self._generation = self.catalogue.generation()
+            self._read()
+            self._judge()
+            with self._lock:
+                for name in {*self._snapshot.versions, *self._table}:
+                    self._publish(name)
         except BaseException:
             # Not applied: a promotion must not wait for the next change of something else.
             self._generation = None
             raise
 
-    def _refresh(self) -> None:
-        self._generation = self.catalogue.generation()
-        self._read()
-        self._judge()
-        with self._lock:
-            # What is loaded already moves at once; it must not wait for what has to be loaded.
-            for name in {*self._snapshot.versions, *self._table}:
-                self._publish(name)
-            wanted = sorted(self._wanted(), key=lambda version: version.name not in self._pins)
-        for version in wanted:
-            if self._stop.is_set():
-                return
-            # What is served already must not go because something that nobody asked for yet came into the catalogue.
-            urgent = version.name in self._pins or bool(self._table.get(version.name))
+    def _load_wanted(self) -> None:
+        snapshot: Snapshot | None = None
+        wanted: deque[Version] = deque()
+        tried: set[Key] = set()
+        while not self._stop.is_set():
+            with self._lock:
+                if self._snapshot is not snapshot:
+                    # What was wanted before may not be any more.
+                    snapshot = self._snapshot
+                    found = sorted(self._wanted(), key=lambda version: version.name not in self._pins)
+                    wanted = deque(version for version in found if (version.name, version.number) not in tried)
+                if not wanted:
+                    return
+                version = wanted.popleft()
+                tried.add((version.name, version.number))
+                # What is served already must not go because something that nobody asked for yet came into the
+                # catalogue.
+                urgent = version.name in self._pins or bool(self._table.get(version.name))
             try:
                 self._loader.load(version, evict=urgent)
             except NoRoom:
@@ -239,24 +263,40 @@ class Repository:
                 self._publish(version.name)
 
     # ------------------------------------------------------------------------------------------ watching
-    def _run(self) -> None:
+    def _follow(self) -> None:
         try:
-            self.refresh()
-            self._lease.keep({model.digest for model in self.loaded()})
+            self._apply()
         except HeadstockError as error:
             self._start_error = error
         except Exception as error:
             logger.exception("reading the catalogue failed")
             self._start_error = HeadstockError(f"the catalogue cannot be read: {type(error).__name__}")
-        self._loaded_once.set()
+        self._changed.set()
         while not self._stop.wait(self._poll_seconds):
             try:
                 if self._has_changed() or self._retry_is_due():
-                    self.refresh()
-                self._lease.keep({model.digest for model in self.loaded()})
+                    self._apply()
+                    self._changed.set()
+                self._keep_lease()
             except Exception:
                 # A catalogue that is away for a moment must not end the serving of what is loaded.
                 logger.warning("the catalogue could not be followed; trying again", exc_info=True)
+
+    def _load_changes(self) -> None:
+        while self._changed.wait() and not self._stop.is_set():
+            self._changed.clear()
+            try:
+                self._load_wanted()
+                self._keep_lease()
+            except Exception:
+                # Applied, but not loaded: again, without waiting for the next change.
+                self._generation = None
+                logger.warning("loading what the catalogue has new failed; trying again", exc_info=True)
+            self._loaded_once.set()
+
+    def _keep_lease(self) -> None:
+        with self._leasing:
+            self._lease.keep({model.digest for model in self.loaded()})
 
     def _has_changed(self) -> bool:
         return self.catalogue.generation() != self._generation or self.licences.is_stale()
