@@ -9,7 +9,8 @@ against a pass of one row in bare ONNX Runtime.
 
 With front ends, processes that speak gRPC for the engine, the engine's CPU time per answer is its ceiling on one core:
 what front ends take off it is what more of them can scale to. All of them share core 0 here, so rates with front ends
-say little and are not compared. `--profile` says in which functions the time of a no-op goes.
+say little and are not compared. The same server on `--grpc aio` stands beside it. `--profile` says in which
+functions the time of a no-op goes.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from _zoo import TAP, VOCABULARY, add_models, graph_of, head_weight, minilm_zoo
 from headstock.graph import Graph
 
 COUNTS, CALLERS, LENGTH = (0, 1, 2), 32, 32
-BARE = "bare grpc.aio"
+BARE, AIO = "bare grpc.aio", "--grpc aio"
 BEST_PEER, BEST_PEER_HERE, ADDED_MS, GAIN = 0.72, 0.48, 2.0, 1.5
 
 
@@ -45,6 +46,7 @@ def main() -> int:
         for count in asked.counts:
             with_them = serve(home, "--models", f"{NOOP},{model}", "--front-ends", str(count))
             servers[str(count)] = stack.enter_context(with_them)
+        servers[AIO] = stack.enter_context(serve(home, "--models", f"{NOOP},{model}", "--grpc", "aio"))
         for server in list(servers.values())[1:]:
             check_noop(server.address)
         rate: dict[str, list[float]] = {name: [] for name in servers}
@@ -58,10 +60,12 @@ def main() -> int:
         added, bare_ms = one_caller(home, servers["0"], model, asked)
         if asked.profile:
             show_profile(servers["0"], asked.seconds)
-    to_bare = median([ours / bare for ours, bare in zip(rate["0"], rate[BARE], strict=True)])
+    to_bare, to_aio = (
+        median([ours / other for ours, other in zip(rate["0"], rate[name], strict=True)]) for name in (BARE, AIO)
+    )
     gain = {
         name: median([none / some for none, some in zip(spent["0"], spent[name], strict=True)])
-        for name in list(rate)[1:]
+        for name in map(str, asked.counts)
     }
     ms = {name: 1000 * median(values) for name, values in spent.items()}
     report(
@@ -71,12 +75,14 @@ def main() -> int:
         {
             "rate": {name: median(values) for name, values in rate.items()},
             "no_op_to_bare": to_bare,
+            "no_op_direct_to_aio": to_aio,
             "engine_cpu_ms": ms,
             "ceiling_gain": gain,
             "one_caller_added_ms": added,
             "bare_pass_p50_ms": bare_ms,
         },
     )
+    print(f"\nno-op, --grpc direct / --grpc aio: {to_aio:.2f}")
     verdict("no-op, ours / bare grpc.aio, for the best peer under this client", to_bare, BEST_PEER_HERE)
     met = [
         verdict("no-op, ours / bare grpc.aio, for the best peer under any client", to_bare, BEST_PEER),
