@@ -26,18 +26,22 @@ ROOM = 6 << 30
 LONG = (
     "plugins/test_check.py",
     "zoo/test_finetune_compute.py",
+    "zoo/test_finetune_killed.py",
     "plugins/test_acme.py",
     "zoo/test_adapt_acceptance.py",
     "docs/test_families_page.py",
     "plugins/test_audio_transcriber.py",
-    "server/test_stems_served.py",
     "plugins/test_contract_kit.py",
-    "zoo/test_finetune_audio.py",
-    "docs/test_plugins_page.py",
+    "server/test_stems_served.py",
+    "zoo/test_finetune_resume.py",
     "zoo/test_adapter_graph.py",
+    "docs/test_plugins_page.py",
+    "zoo/test_finetune_strategies.py",
+    "zoo/test_finetune_audio.py",
     "plugins/test_audio_wav2vec2.py",
+    "server/test_isolation_minilm.py",
 )
-"""Files that take longest, from 40 s of a core to 15: they come first, so that no core ends a run with one alone."""
+"""Files that take longest, from 80 s of a core to 10: they come first, so that no core ends a run with one alone."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
