@@ -7,18 +7,22 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
+from dataclasses import replace
 
 from headstock.settings import Settings
 from headstock_server.app import Running, ServeOptions, running
 
 
 @contextmanager
-def background_server(settings: Settings, options: ServeOptions | None = None) -> Iterator[Running]:
+def background_server(
+    settings: Settings, options: ServeOptions | None = None, *, lame_duck: float = 0.0
+) -> Iterator[Running]:
     """Serve the catalogue of `settings` while the block runs; yields the address and the parts.
 
-    Raises what starting raises. Leaving the block drains the server as SIGTERM would.
+    Raises what starting raises. Leaving the block drains the server as SIGTERM would. `lame_duck`, in seconds, stands
+    in for that of the options: most tests end with the last answer, and nobody is left to be told.
     """
-    options = options or ServeOptions(bind="127.0.0.1:0")
+    options = replace(options or ServeOptions(bind="127.0.0.1:0"), lame_duck=lame_duck)
     started: Future[tuple[Running, asyncio.AbstractEventLoop, asyncio.Event]] = Future()
 
     async def run() -> None:

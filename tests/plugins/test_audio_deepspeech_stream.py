@@ -15,8 +15,8 @@ from headstock.errors import InvalidInput
 from headstock.names import Reference
 from headstock.servable import load_backbone
 from headstock.settings import Settings
-from headstock.testing.tiny import make_tiny_bert
 from headstock.testing.tiny_audio import make_tiny_deepspeech
+from headstock.testing.tiny_tabular import make_tiny_tabular
 
 STEPS, FRAMES, CONTEXT, COEFFICIENTS = 16, 45, 9, 26
 
@@ -82,9 +82,9 @@ def test_the_graph_has_the_inputs_and_outputs_of_the_original_export(home: Path)
 
 
 def test_other_families_have_no_state_to_carry_on(home: Path) -> None:
-    make_tiny_bert(home / "bert", hidden=16, layers=1)
-    assert run(home, "pull", f"path:{home / 'bert'}", "--name", "words").exit_code == 0
-    result = run(home, "export-deepspeech-stream", "words", "--out", str(home / "words.onnx"))
+    make_tiny_tabular(home / "rows")
+    assert run(home, "pull", f"path:{home / 'rows'}", "--name", "rows").exit_code == 0
+    result = run(home, "export-deepspeech-stream", "rows", "--out", str(home / "rows.onnx"))
     assert isinstance(result.exception, InvalidInput)
-    assert "words:1 is no deepspeech backbone" in result.exception.message
-    assert not (home / "words.onnx").exists()
+    assert "rows:1 is no deepspeech backbone" in result.exception.message
+    assert not (home / "rows.onnx").exists()

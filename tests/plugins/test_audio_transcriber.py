@@ -38,7 +38,7 @@ def ok(home: Path, *arguments: str) -> str:
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A random Wav2Vec2 with its vocabulary and a random DeepSpeech, both pulled into `home`."""
     root = tmp_path_factory.mktemp("transcriber")
-    make_tiny_wav2vec2(root / "wav2vec2")
+    make_tiny_wav2vec2(root / "wav2vec2", settings={"num_hidden_layers": 1})
     (root / "wav2vec2" / "vocab.json").write_text(json.dumps({token: i for i, token in enumerate(TOKENS)}))
     make_tiny_deepspeech(root / "deepspeech")
     for name in ("wav2vec2", "deepspeech"):

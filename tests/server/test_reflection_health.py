@@ -67,7 +67,7 @@ def test_a_watcher_sees_the_end_coming(catalogue: Catalogue) -> None:
     request = pb.ModelInferRequest(model_name="sentiment", raw_input_contents=[b"\x05\x00\x00\x00great"])
     request.inputs.add(name="text", datatype="BYTES", shape=[1])
     seen = []
-    with background_server(catalogue.settings, options) as server:
+    with background_server(catalogue.settings, options, lame_duck=0.3) as server:
         channel = grpc.insecure_channel(server.address)
         watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(service="sentiment"))
         seen.append(next(watch).status)

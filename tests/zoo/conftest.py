@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -20,20 +20,21 @@ def _settings(home: Path) -> Settings:
 
 
 @pytest.fixture(scope="session")
-def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tiny_checkpoint(once_per_run: Callable[[str, Callable[[Path], object]], Path]) -> Path:
     """A tiny BERT checkpoint folder; copy it before changing it."""
-    return make_tiny_bert(tmp_path_factory.mktemp("checkpoints") / "tiny-bert", hidden=16, layers=1)
+    return once_per_run("tiny-bert", lambda folder: make_tiny_bert(folder, hidden=16, layers=1))
 
 
 @pytest.fixture(scope="session")
-def tiny_home_master(tmp_path_factory: pytest.TempPathFactory, tiny_checkpoint: Path) -> Path:
+def tiny_home_master(once_per_run: Callable[[str, Callable[[Path], object]], Path], tiny_checkpoint: Path) -> Path:
     from headstock.backbone.pull import pull
     from headstock.plugin_host import open_host
 
-    home = tmp_path_factory.mktemp("tiny-home")
-    with Catalogue.open(_settings(home)) as catalogue:
-        pull(catalogue, open_host(_settings(home)), f"path:{tiny_checkpoint}", "tiny")
-    return home
+    def make(home: Path) -> None:
+        with Catalogue.open(_settings(home)) as catalogue:
+            pull(catalogue, open_host(_settings(home)), f"path:{tiny_checkpoint}", "tiny")
+
+    return once_per_run("tiny-home", make)
 
 
 @pytest.fixture

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import shutil
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from headstock.catalogue import Catalogue
 from headstock.digest import Digest
 from headstock.errors import Corrupt, InvalidInput, Unsupported
 from headstock.graph import Graph
+from headstock.names import Reference
 from headstock.plugin_host import open_host
 from headstock.preprocess import open_preprocessor
 from headstock.servable import load_backbone
@@ -45,22 +47,38 @@ def _changed(module: Any, pairs: Mapping[str, Pair]) -> Any:
     return [module.get_submodule(name).register_forward_hook(hook(pair)) for name, pair in pairs.items()]
 
 
+@pytest.fixture(scope="module")
+def pulled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A HEADSTOCK_HOME with a tiny checkpoint of each family, under the family's name."""
+    folder = tmp_path_factory.mktemp("pulled")
+    settings = Settings.from_environment({"HEADSTOCK_HOME": str(folder / "home")})
+    with Catalogue.open(settings) as catalogue:
+        for family, (make, _) in FAMILIES.items():
+            pull(catalogue, open_host(settings), f"path:{make(folder / family)}", family)
+    return folder / "home"
+
+
+@pytest.fixture
+def catalogue(pulled: Path, tmp_path: Path) -> Iterator[Catalogue]:
+    """The same of the test's own."""
+    home = shutil.copytree(pulled, tmp_path / "home")
+    with Catalogue.open(Settings.from_environment({"HEADSTOCK_HOME": str(home)})) as opened:
+        yield opened
+
+
 @pytest.mark.parametrize("family", FAMILIES)
-def test_each_row_of_the_graph_has_its_own_adapter(family: str, tmp_path: Path) -> None:
+def test_each_row_of_the_graph_has_its_own_adapter(family: str, catalogue: Catalogue, tmp_path: Path) -> None:
     """Three rows with two adapters and none agree with torch, in every exported form of a linear layer."""
     import torch
 
-    make, ends = FAMILIES[family]
-    settings = Settings.from_environment({"HEADSTOCK_HOME": str(tmp_path / "home")})
-    host = open_host(settings)
-    with Catalogue.open(settings) as catalogue:
-        digest = Digest(pull(catalogue, host, f"path:{make(tmp_path / 'source')}", family).subject)
-        servable = load_backbone(catalogue, digest)
-        module = restore(catalogue, host, digest, family).module
-        names = [n for n, _ in module.named_modules() if n.endswith(ends)]
-        weights = target_weights(module, names)
-        data = lora_graph(servable.graph, weights, 3)
-        preprocessor = open_preprocessor(servable.spec, servable.files)
+    _, ends = FAMILIES[family]
+    digest = Digest(catalogue.version(Reference(family)).subject)
+    servable = load_backbone(catalogue, digest)
+    module = restore(catalogue, open_host(catalogue.settings), digest, family).module
+    names = [n for n, _ in module.named_modules() if n.endswith(ends)]
+    weights = target_weights(module, names)
+    data = lora_graph(servable.graph, weights, 3)
+    preprocessor = open_preprocessor(servable.spec, servable.files)
     assert names
     assert data == lora_graph(servable.graph, dict(reversed(weights.items())), 3)
     generator = np.random.default_rng(0)
@@ -142,14 +160,12 @@ def test_parameters_of_other_shapes_ranks_or_numbers_are_refused(tmp_path: Path)
             load_parameters(path, targets, rank)
 
 
-def _adapted(catalogue: Catalogue, tmp_path: Path) -> tuple[Any, Any, Any, Any]:
-    """A tiny backbone restored, one pair of matrices per query layer, and what `adapter_artefact` made of them."""
+def _adapted(catalogue: Catalogue) -> tuple[Any, Any, Any, Any]:
+    """The RoBERTa restored, one pair of matrices per query layer, and what `adapter_artefact` made of them."""
     from headstock.adapter import adapter_artefact
 
-    settings = catalogue.settings
-    host = open_host(settings)
-    digest = Digest(pull(catalogue, host, f"path:{make_tiny_roberta(tmp_path / 'source')}", "tiny").subject)
-    restored = restore(catalogue, host, digest, "tiny")
+    digest = Digest(catalogue.version(Reference("roberta")).subject)
+    restored = restore(catalogue, open_host(catalogue.settings), digest, "roberta")
     weights = target_weights(restored.module, [n for n, _ in restored.module.named_modules() if n.endswith("query")])
     generator = np.random.default_rng(0)
     pairs = {
@@ -160,30 +176,28 @@ def _adapted(catalogue: Catalogue, tmp_path: Path) -> tuple[Any, Any, Any, Any]:
         return restored, pairs, weights, adapter_artefact(catalogue, digest, pairs, weights)
 
 
-def test_the_adapters_graph_has_a_certificate_of_its_own(tmp_path: Path) -> None:
+def test_the_adapters_graph_has_a_certificate_of_its_own(catalogue: Catalogue) -> None:
     """Measured with rows of different adapters side by side, and read with the adapter."""
     from headstock.servable import servable_adapter
 
-    with Catalogue.open(Settings.from_environment({"HEADSTOCK_HOME": str(tmp_path / "home")})) as catalogue:
-        *_, artefact = _adapted(catalogue, tmp_path)
-        certificate = servable_adapter(catalogue, artefact).certificate
+    *_, artefact = _adapted(catalogue)
+    certificate = servable_adapter(catalogue, artefact).certificate
     assert certificate is not None
     assert certificate.shared
     assert certificate.measured == 0.0
     assert certificate.rows == 64
 
 
-def test_an_adapters_graph_in_which_rows_meet_is_found(tmp_path: Path) -> None:
+def test_an_adapters_graph_in_which_rows_meet_is_found(catalogue: Catalogue, tmp_path: Path) -> None:
     """A graph that gives every row the first row's adapter agrees row by row, and fails in company."""
     import onnx
 
     from headstock.adapter.proof import certify_adapters
     from headstock.backbone.samples import samples_for
 
-    with Catalogue.open(Settings.from_environment({"HEADSTOCK_HOME": str(tmp_path / "home")})) as catalogue:
-        _, pairs, _, artefact = _adapted(catalogue, tmp_path)
-        backbone = load_backbone(catalogue, Digest(artefact.identity["backbone"]))
-        model = onnx.load(str(catalogue.store.path(artefact.files["graph"])))
+    _, pairs, _, artefact = _adapted(catalogue)
+    backbone = load_backbone(catalogue, Digest(artefact.identity["backbone"]))
+    model = onnx.load(str(catalogue.store.path(artefact.files["graph"])))
     make = onnx.helper.make_node
     leaky = [
         make("Constant", [], ["leak::zero"], value_ints=[0]),
@@ -205,18 +219,17 @@ def test_an_adapters_graph_in_which_rows_meet_is_found(tmp_path: Path) -> None:
     assert certificate.measured > 1e-2
 
 
-def test_an_adapter_that_torch_computes_differently_is_refused(tmp_path: Path) -> None:
+def test_an_adapter_that_torch_computes_differently_is_refused(catalogue: Catalogue) -> None:
     """The stored graph under the stored numbers is held against the module that was trained."""
     from headstock.errors import FailedPrecondition
     from headstock.finetune.new_adapter import require_torch_parity
 
-    with Catalogue.open(Settings.from_environment({"HEADSTOCK_HOME": str(tmp_path / "home")})) as catalogue:
-        restored, pairs, _, artefact = _adapted(catalogue, tmp_path)
-        backbone = load_backbone(catalogue, Digest(artefact.identity["backbone"]))
-        with pytest.raises(FailedPrecondition, match="differs from torch"):
-            # The module has no adapter, so it computes the plain backbone.
-            require_torch_parity(catalogue, artefact, restored, backbone)
-        hooks = _changed(restored.module, pairs)
+    restored, pairs, _, artefact = _adapted(catalogue)
+    backbone = load_backbone(catalogue, Digest(artefact.identity["backbone"]))
+    with pytest.raises(FailedPrecondition, match="differs from torch"):
+        # The module has no adapter, so it computes the plain backbone.
         require_torch_parity(catalogue, artefact, restored, backbone)
-        for hook in hooks:
-            hook.remove()
+    hooks = _changed(restored.module, pairs)
+    require_torch_parity(catalogue, artefact, restored, backbone)
+    for hook in hooks:
+        hook.remove()

@@ -146,9 +146,10 @@ def test_nothing_of_the_backbone_is_trained_so_there_is_nothing_to_say_how(tiny_
 
 
 def test_every_process_needs_two_rows_of_a_batch(tiny_home: Path, rows: Path) -> None:
-    ended = command(tiny_home, rows, "--name", "x", "--processes", "8", "--strategy", "last-1")
-    assert ended.returncode != 0
-    assert "--batch-size 16" in ended.stderr
+    """Said when the run is planned, before any process is started."""
+    with Catalogue.open(_settings(tiny_home)) as catalogue, pytest.raises(InvalidInput) as caught:
+        planned(catalogue, rows, processes=8)
+    assert caught.value.fix == "--batch-size 16"
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
