@@ -45,7 +45,7 @@ def _judged(plugin: LoadedPlugin, hook: str) -> dict[str, Any]:
         case "licence_records":
             return _unnamed(plugin, hook, LicenceRecord)
         case "recipe_checks":
-            return _unnamed(plugin, hook, RecipeCheck)  # type: ignore[type-abstract]
+            return _unnamed(plugin, hook, RecipeCheck)
         case _:
             raise AssertionError(f"this is a bug: hook {hook!r} has no check")
 
