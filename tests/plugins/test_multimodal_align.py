@@ -19,13 +19,17 @@ from PIL import Image
 from headstock.catalogue import Catalogue
 from headstock.cli.card import command as card_command
 from headstock.cli.continue_backbone import command as continue_command
+from headstock.cli.promote import command as promote_command
 from headstock.cli.pull import command as pull_command
+from headstock.cli.recipe import command as recipe_command
 from headstock.cli.report import command as report_command
+from headstock.cli.show import command as show_command
 from headstock.errors import DigestMismatch, FailedPrecondition, InvalidInput
 from headstock.finetune import checkpoint
 from headstock.finetune.run import RunFolder
 from headstock.hookspecs import Batch, Targets
 from headstock.names import Reference
+from headstock.report.probed import PROBE
 from headstock.settings import Settings
 from headstock.testing.tiny_clip import make_tiny_clip
 from headstock_multimodal.align.pairs import Pairing, PairTask, Projections, found_within
@@ -254,6 +258,40 @@ def test_recipes_of_other_commands_are_refused_with_the_command_that_takes_them(
     error = fault(home, align_command, "--recipe", "studied:1", *pictures)
     assert isinstance(error, InvalidInput)
     assert error.fix == "headstock continue --recipe"
+
+
+def test_the_recipe_of_an_alignment_is_validated(home: Path) -> None:
+    """With its pairs, and with layer groups of both towers; another table, or a group that neither has, is told."""
+    validate = recipe_command.commands["validate"]
+    assert "align on clip-vision" in run(home, validate, "shop-text:1", "--data", str(home / "pairs.csv")).output
+    written = run(home, show_command, "shop-image:1", "--recipe").stdout
+    assert 'text_name = "clip-text"' in written
+    for changes, words in (
+        ({"live = []": 'live = ["text.lost"]', "backbone_rate = 0.0": "backbone_rate = 0.1"}, "'text.lost'"),
+        ({'text_backbone = "sha256:': 'text_backbone = "sha256:0'}, "which the recipe calls 'clip-text'"),
+    ):
+        changed = written
+        for old, new in changes.items():
+            assert old in changed
+            changed = changed.replace(old, new)
+        (home / "changed.toml").write_text(changed)
+        assert words in str(fault(home, validate, str(home / "changed.toml")))
+    (home / "two.csv").write_text("image,text\n0.png,a\n1.png,b\n")
+    other = fault(home, validate, "shop-image:1", "--data", str(home / "two.csv"))
+    assert isinstance(other, FailedPrecondition)
+    assert "'two.csv'" in other.message
+
+
+# ------------------------------------------------------------------------------------------------ the gate
+def test_each_tower_keeps_what_the_held_out_pairs_said_of_it(home: Path) -> None:
+    """It is what `promote` asks for, of the tower and of all that stands on it."""
+    with opened(home) as catalogue:
+        for name in ("shop-image", "shop-text"):
+            said = catalogue.evidence(catalogue.version(Reference(name)).subject)
+            (verdict,) = (one for one in said if one.field == PROBE)
+            assert (verdict.value, verdict.source, verdict.locator) == ("positive", "align", "pairs.csv")
+            assert "held-out pairs" in verdict.raw
+    assert run(home, promote_command, "shop-image").exit_code == 0
 
 
 # ------------------------------------------------------------------------------------------------ the space

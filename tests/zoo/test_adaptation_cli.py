@@ -171,6 +171,24 @@ def test_a_recipe_that_says_what_no_adaptation_does_is_refused(home: Path) -> No
         assert words in error.message
 
 
+def test_the_recipe_of_an_adaptation_is_validated_with_both_data_sets(home: Path) -> None:
+    def validate(*more: str) -> Result:
+        return CliRunner().invoke(cli, ["recipe", "validate", *more])
+
+    assert run("--methods", "coral").exit_code == 0
+    assert validate("moved:1", "--data", "old.csv", "--target", "new.csv").exit_code == 0
+    swapped = validate("moved:1", "--target", "old.csv").exception
+    assert isinstance(swapped, FailedPrecondition)
+    assert "'old.csv'" in swapped.message
+    written = CliRunner().invoke(cli, ["show", "moved:1", "--recipe"]).stdout
+    for old, new, words in (('"coral"', '"corall"', "'corall'"), ("patience = 0", "patience = 3", "patience = 3")):
+        assert old in written
+        (home / "recipe.toml").write_text(written.replace(old, new))
+        error = validate("recipe.toml").exception
+        assert isinstance(error, InvalidInput)
+        assert words in error.message
+
+
 def test_what_is_missing_or_no_rate_is_told(home: Path) -> None:
     bare = CliRunner().invoke(command, ["--data", "old.csv", "--target", "new.csv", "--name", "x", "--head", "h"])
     assert isinstance(bare.exception, InvalidInput)

@@ -1,4 +1,4 @@
-"""The whole plugin contract: six hooks, and the three things a plugin can add: families, head types, objectives.
+"""The whole plugin contract: seven hooks, and the three things a plugin can add: families, head types, objectives.
 
 A distribution ships a static manifest `headstock.toml` beside its package's `__init__.py` (see
 `headstock.plugin_host.manifest`) and one entry point in group `headstock` that names the package. Listings read
@@ -26,7 +26,11 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
 
+    from headstock.catalogue import Catalogue
     from headstock.data.inputs import RawInputs
+    from headstock.data.table import Table
+    from headstock.finetune.recipe import Recipe
+    from headstock.plugin_host import PluginHost
     from headstock.preprocess import Preprocessor, PreprocessSpec, Row
 
 API_VERSION = "1.0"
@@ -366,6 +370,17 @@ class FinetuneCallback:
         """The run ended with this report. A run that failed or was interrupted gives `failed`, the reason, alone."""
 
 
+class RecipeCheck(ABC):
+    """Says whether a recipe can be run, for a command of the plugin that writes recipes which no other command runs."""
+
+    name: ClassVar[str]
+    """`[objective] name` of its recipes; no objective of that name exists."""
+
+    @abstractmethod
+    def check(self, catalogue: Catalogue, host: PluginHost, recipe: Recipe, table: Table | None) -> None:
+        """Raise a `HeadstockError` unless `recipe` can be run here and `table`, where one is given, is its data."""
+
+
 class HookSpecs:
     """The hooks. Each returns a list; the host calls plugins one by one, so that one failure loses one plugin."""
 
@@ -392,6 +407,11 @@ class HookSpecs:
     @hookspec
     def finetune_callbacks(self) -> Sequence[FinetuneCallback]:
         """Trackers to tell of every fine-tune."""
+        raise AssertionError("a hook specification is never called")
+
+    @hookspec
+    def recipe_checks(self) -> Sequence[RecipeCheck]:
+        """Checks of recipes that only a command of the plugin runs."""
         raise AssertionError("a hook specification is never called")
 
     @hookspec

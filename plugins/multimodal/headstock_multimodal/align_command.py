@@ -180,4 +180,6 @@ def _print(made: Aligned, format_: str) -> None:
         f"  gain at 1 over both ways {gain['value']:+.3f} [{gain['low']:+.3f}, {gain['high']:+.3f}] on "
         f"{found['pairs']} held-out pairs"
     )
+    if gain["verdict"] == "negative":
+        click.echo("  verdict negative: promote refuses both towers and what stands on them, unless --force --reason")
     click.echo(f"next:\n  headstock vectors --backbone {made.image} --name pictures")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from headstock.hookspecs import BackboneFamily, LicenceRecord, hookimpl
+from headstock.hookspecs import BackboneFamily, LicenceRecord, RecipeCheck, hookimpl
 from headstock_multimodal.clip_text import ClipTextFamily
 from headstock_multimodal.clip_vision import ClipVisionFamily
 from headstock_multimodal.licences import RECORDS
@@ -27,6 +27,14 @@ def cli_commands() -> Sequence[click.Command]:
     from headstock_multimodal.commands import vectors_command, zero_shot_command
 
     return [zero_shot_command, vectors_command, align_command]
+
+
+@hookimpl
+def recipe_checks() -> Sequence[RecipeCheck]:
+    """Checks of recipes that only a command of this plugin runs."""
+    from headstock_multimodal.align.recipe_check import AlignmentCheck
+
+    return [AlignmentCheck()]
 
 
 @hookimpl

@@ -11,7 +11,7 @@ import numpy as np
 from headstock.adaptation.compare import Comparison, compare, compared
 from headstock.adaptation.domains import Domains
 from headstock.adaptation.journal import RunJournal
-from headstock.adaptation.plan import choice_of, require_target, seeds_of, settings_of
+from headstock.adaptation.plan import choice_of, require_head_type, require_target, seeds_of, settings_of
 from headstock.adaptation.publication import AdaptedModel, publish_adapted, served_graph
 from headstock.data.artefact import dataset_artefact
 from headstock.data.dataset import read_inputs
@@ -78,11 +78,7 @@ def adapt(
     settings = settings_of(recipe)
     require_target(recipe, target)
     prepared = prepare(catalogue, host, recipe, table, name, watcher.say)
-    if prepared.head_type.task != "classification" or prepared.head_type.per_position:
-        raise InvalidInput(
-            f"head type {recipe.head.type!r} cannot be adapted; expected a classification of whole samples",
-            fix="--head text-classification, image-classification, audio-classification or tabular-classification",
-        )
+    require_head_type(prepared.head_type)
     inputs = _target_inputs(prepared, target)
     stated = [
         _check_licence(catalogue, recipe, name, one, licence, watcher)

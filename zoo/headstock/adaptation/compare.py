@@ -106,22 +106,17 @@ def compared(methods: Sequence[str]) -> list[str]:
 
 
 def choose(scores: Sequence[Score]) -> Score:
-    """The best mean rank by information, density and risk, among stable methods that still know the source.
+    """The most informative on the target, among source-only and stable methods that still know the source.
 
-    `scores[0]` is source-only, which is chosen where no method is left. Ties go to the earlier.
+    `scores[0]` is source-only, which is chosen where no method is left. Ties go to the earlier. Density and risk are
+    reported and have no vote: density is highest where answers collapse into few classes, and risk, an error on source
+    rows, is lowest for what never left the source (`docs/adaptation.md` has what that cost).
     """
     base = float(np.mean(scores[0].source_accuracy))
     able = [s for s in scores[1:] if s.stable and np.mean(s.source_accuracy) >= base - LOST]
     if not able:
         return scores[0]
-    pool = [scores[0], *able]
-    columns = [
-        [float(np.mean(s.information)) for s in pool],
-        [float(np.mean(s.density)) for s in pool],
-        [-float(np.mean(s.risk)) for s in pool],
-    ]
-    ranks = [sum(sum(other > column[i] for other in column) for column in columns) for i in range(len(pool))]
-    return pool[int(np.argmin(ranks))]
+    return max((scores[0], *able), key=lambda score: float(np.mean(score.information)))
 
 
 def _answers(method: str, heads: Sequence[AdaptedHead], domains: Domains) -> Answers:
@@ -183,4 +178,6 @@ def _judge(chosen: Score, base: Score, shape: Shape) -> tuple[Verdict, tuple[str
                 f"source-only itself agrees between seeds only by {base.agreement:.2f} (kappa)",
             )
         return "no gain", (why,)
-    return "adapted", (f"{chosen.method} ranks best by the validators; seeds agree by {chosen.agreement:.2f} (kappa)",)
+    return "adapted", (
+        f"{chosen.method} is the most informative on the target; seeds agree by {chosen.agreement:.2f} (kappa)",
+    )

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from headstock.adaptation.settings import Settings
+from headstock.adaptation.task import METHODS
 from headstock.data.columns import choose_columns
 from headstock.data.dataset import data_digest
 from headstock.data.roles import input_roles
@@ -14,11 +15,13 @@ from headstock.data.table import Table
 from headstock.digest import short
 from headstock.errors import FailedPrecondition, InvalidInput
 from headstock.finetune.plan import Options, plan_recipe
+from headstock.finetune.prepare import check_recipe
 from headstock.finetune.recipe import AdaptationChoice, DataChoice, Recipe
 from headstock.names import Reference
 
 if TYPE_CHECKING:
     from headstock.catalogue import Catalogue
+    from headstock.hookspecs import HeadType
     from headstock.plugin_host import PluginHost
 
 
@@ -90,6 +93,29 @@ def choice_of(recipe: Recipe) -> AdaptationChoice:
             "the recipe is one of headstock fine-tune; it names no target", fix="headstock fine-tune --recipe"
         )
     return recipe.adaptation
+
+
+def check_adaptation(
+    catalogue: Catalogue, host: PluginHost, recipe: Recipe, table: Table | None, target: Table | None
+) -> None:
+    """Raise unless this catalogue and these plugins can run `recipe`, and what is given of its data sets is its own."""
+    choice = choice_of(recipe)
+    settings_of(recipe)
+    if strange := [method for method in choice.methods if method not in METHODS]:
+        raise InvalidInput(f"there is no adaptation method {strange[0]!r}; expected some of {', '.join(METHODS)}")
+    check_recipe(catalogue, host, recipe, table)
+    require_head_type(host.head_type(recipe.head.type))
+    if target is not None:
+        require_target(recipe, target)
+
+
+def require_head_type(head_type: HeadType) -> None:
+    """Raise `InvalidInput` for one that does not give a whole sample a class."""
+    if head_type.task != "classification" or head_type.per_position:
+        raise InvalidInput(
+            f"head type {head_type.name!r} cannot be adapted; expected a classification of whole samples",
+            fix="--head text-classification, image-classification, audio-classification or tabular-classification",
+        )
 
 
 def require_target(recipe: Recipe, target: Table) -> None:

@@ -15,7 +15,10 @@ from headstock.cli.recipe_options import plan, recipe_options
 from headstock.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from headstock.finetune import Recipe
+    from headstock.catalogue import Catalogue
+    from headstock.finetune import Recipe, Table
+    from headstock.hookspecs import RecipeCheck
+    from headstock.plugin_host import PluginHost
 
 
 @click.group("recipe")
@@ -55,27 +58,55 @@ def init(data: Path, out: Path | None, **asked: Any) -> None:
 @click.option(
     "--data", metavar="FILE|FOLDER", type=click.Path(path_type=Path), help="Also ask whether this is its data."
 )
-def validate(source: str, data: Path | None) -> None:
+@click.option(
+    "--target",
+    metavar="FILE|FOLDER",
+    type=click.Path(path_type=Path),
+    help="Also ask whether this is the unlabelled data of an adaptation's recipe.",
+)
+def validate(source: str, data: Path | None, target: Path | None) -> None:
     """Check a recipe against this catalogue: keys, backbone, tap, layer groups, head type, and with --data the data.
 
-    Exits with 2 and says what is wrong where it could not be run.
+    Takes the recipes of fine-tune, distil, adapt and continue, and those of plugins' commands, as align is one. Exits
+    with 2 and says what is wrong where it could not be run.
     """
     from headstock.catalogue import Catalogue
     from headstock.finetune import read_table
     from headstock.finetune.kept_recipe import read_recipe
-    from headstock.finetune.prepare import check_recipe
-    from headstock.objectives.prepare import check_recipe as check_objective
     from headstock.plugin_host import open_host
 
-    table = None if data is None else read_table(data)
+    table, unlabelled = (None if path is None else read_table(path) for path in (data, target))
     with Catalogue.open(create=False) as catalogue:
         recipe = read_recipe(catalogue, source)
-        if recipe.objective is None:
-            check_recipe(catalogue, open_host(), recipe, table)
-        else:
-            check_objective(catalogue, open_host(), recipe, table)
+        _check(catalogue, open_host(), recipe, table, unlabelled)
     what = f"{recipe.head.type} on {recipe.backbone.name} by {recipe.strategy.name}"
     click.echo(f"{source}: {what}; digest {recipe.digest}")
+
+
+def _check(catalogue: Catalogue, host: PluginHost, recipe: Recipe, table: Table | None, target: Table | None) -> None:
+    """Raise unless the command that the recipe is for could run it."""
+    from headstock.finetune.prepare import check_recipe
+    from headstock.objectives.prepare import check_recipe as check_objective
+
+    if target is not None and recipe.adaptation is None:
+        raise InvalidInput("the recipe has no target: it is not one of headstock adapt", fix="leave --target out")
+    if recipe.adaptation is not None:
+        from headstock.adaptation.plan import check_adaptation
+
+        check_adaptation(catalogue, host, recipe, table, target)
+    elif recipe.objective is None:
+        check_recipe(catalogue, host, recipe, table)
+    elif (own := _plugins_check(host, recipe.objective.name)) is not None:
+        own.check(catalogue, host, recipe, table)
+    else:
+        check_objective(catalogue, host, recipe, table)
+
+
+def _plugins_check(host: PluginHost, name: str) -> RecipeCheck | None:
+    """The check for recipes of that name, unless it is the name of an objective."""
+    if any(entry.name == name for entry in host.objectives()):
+        return None
+    return next((check for check in host.recipe_checks() if check.name == name), None)
 
 
 @command.command("diff")

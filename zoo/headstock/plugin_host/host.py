@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import pluggy
 
 from headstock.errors import Conflict, FailedPrecondition, HeadstockError, NotFound, PluginError
-from headstock.hookspecs import BackboneFamily, FinetuneCallback, HeadType, LicenceRecord, Objective, SourceFiles
+from headstock.hookspecs import (
+    BackboneFamily,
+    FinetuneCallback,
+    HeadType,
+    LicenceRecord,
+    Objective,
+    RecipeCheck,
+    SourceFiles,
+)
 from headstock.plugin_host import health
 from headstock.plugin_host.claims import Claims, NameConflict, unknown
 from headstock.plugin_host.discovery import discover
@@ -157,6 +165,10 @@ class PluginHost:
     def licence_records(self) -> list[LicenceRecord]:
         """Licence evidence of every plugin that declares any; one that fails is logged and left out."""
         return self._gather("licence_records")
+
+    def recipe_checks(self) -> list[RecipeCheck]:
+        """Checks of recipes that a plugin's own command runs; one that fails is logged and left out."""
+        return self._gather("recipe_checks")
 
     def family_for(self, files: SourceFiles) -> BackboneFamily:
         """The one family that recognises these files.

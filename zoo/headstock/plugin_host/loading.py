@@ -17,7 +17,7 @@ import pluggy
 from headstock.errors import HeadstockError, PluginError
 from headstock.hookspecs import HookSpecs
 from headstock.plugin_host import health
-from headstock.plugin_host.manifest import Manifest
+from headstock.plugin_host.manifest import EXTRA_HOOKS, Manifest
 from headstock.plugin_host.probe import probe
 from headstock.settings import Settings
 
@@ -91,7 +91,7 @@ def _hook_problem(manager: pluggy.PluginManager, module: ModuleType, manifest: M
         if options.get("wrapper") or options.get("hookwrapper"):
             return f"its hook {name}() is a wrapper; a plugin answers for itself only"
         if name not in declared:
-            where = "hooks" if name in ("licence_records", "finetune_callbacks") else "[[tables]]"
+            where = "hooks" if name in EXTRA_HOOKS else "[[tables]]"
             return f"{manifest.module} has a hook {name}() that its manifest does not declare under {where}"
     for name in sorted(declared - set(implemented)):
         unmarked = ", though a function of that name lacks @hookimpl" if hasattr(module, name) else ""

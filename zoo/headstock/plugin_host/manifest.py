@@ -58,7 +58,7 @@ MAX_ENTRIES = 1000
 """Most entries of one table."""
 
 CAPABILITIES = ("torch", "network", "files", "custom-ops")
-EXTRA_HOOKS = ("licence_records", "finetune_callbacks")
+EXTRA_HOOKS = ("licence_records", "finetune_callbacks", "recipe_checks")
 _MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", re.ASCII)
 
 T = TypeVar("T")
@@ -139,7 +139,7 @@ class Manifest:
     description: str = ""
     capabilities: tuple[str, ...] = ()
     hooks: tuple[str, ...] = ()
-    """Hooks besides those that the tables imply: `licence_records`, `finetune_callbacks`."""
+    """Hooks besides those that the tables imply: `licence_records`, `finetune_callbacks`, `recipe_checks`."""
     families: tuple[Family, ...] = ()
     heads: tuple[Head, ...] = ()
     objectives: tuple[ObjectiveEntry, ...] = ()

@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from typing import Any, TypeVar, get_args
 
 from headstock.errors import PluginError
-from headstock.hookspecs import BackboneFamily, FinetuneCallback, HeadType, LicenceRecord, Objective
+from headstock.hookspecs import BackboneFamily, FinetuneCallback, HeadType, LicenceRecord, Objective, RecipeCheck
 from headstock.plugin_host.loading import LoadedPlugin
 from headstock.records import PaddingRule
 
@@ -44,6 +44,8 @@ def _judged(plugin: LoadedPlugin, hook: str) -> dict[str, Any]:
             return _unnamed(plugin, hook, FinetuneCallback)
         case "licence_records":
             return _unnamed(plugin, hook, LicenceRecord)
+        case "recipe_checks":
+            return _unnamed(plugin, hook, RecipeCheck)
         case _:
             raise AssertionError(f"this is a bug: hook {hook!r} has no check")
 

@@ -20,8 +20,8 @@ def check_promotion(catalogue: Catalogue, version: Version, *, force: bool = Fal
     """The reason to record with the promotion; tells where it was forced.
 
     Raises `FailedPrecondition` for a version whose report found negative transfer or a failed adaptation, and for a
-    backbone that a probe found worse after it had gone on learning, or what stands on one, unless `force`, which needs
-    a `reason` (`InvalidInput` without one). What nothing is known of passes.
+    backbone that a probe or an alignment found worse after it had gone on learning, or what stands on one, unless
+    `force`, which needs a `reason` (`InvalidInput` without one). What nothing is known of passes.
     """
     if force and not reason.strip():
         raise InvalidInput("--force needs a reason, which the audit log keeps", fix="--force --reason TEXT")
@@ -38,8 +38,8 @@ def check_backbone(catalogue: Catalogue, backbone: Digest, name: str) -> None:
     """Raise `FailedPrecondition` if no model on `backbone` passes `check_promotion`: known before it is trained."""
     if (worse := probed_worse(catalogue, backbone)) is not None:
         raise FailedPrecondition(
-            f"no model on backbone {name!r} is promoted without force: it, or one that it was made from, learned "
-            f"without labels and is worse on {worse.locator}: {worse.raw}",
+            f"no model on backbone {name!r} is promoted without force: it, or one that it was made from, went on "
+            f"learning and is worse on {worse.locator}: {worse.raw}",
             fix="leave --promote out, then headstock promote NAME --force --reason TEXT",
         )
 
@@ -69,7 +69,7 @@ def _worse_backbone(catalogue: Catalogue, version: Version) -> tuple[str, str] |
     if worse is None:
         return None
     whose = "it" if worse.subject == version.subject else "its backbone, or one that this was made from,"
-    said = f"{whose} learned without labels and is worse on {worse.locator}: {worse.raw}"
+    said = f"{whose} went on learning and is worse on {worse.locator}: {worse.raw}"
     return "negative transfer", f"{str(version)!r} has negative transfer: {said}"
 
 

@@ -1,4 +1,4 @@
-"""What labelled rows said of a backbone that went on learning without labels; kept for what descends from it."""
+"""What held-out rows said of a backbone that went on learning; kept for what descends from it."""
 
 from __future__ import annotations
 
@@ -29,12 +29,23 @@ def probe_statement(backbone: Digest, found: Mapping[str, Any], before: str) -> 
     A statement is never replaced, so that going on again without a probe, or with a kinder one, takes nothing back.
     """
     linear = found["linear"]
-    gain = linear["gain"]
     raw = (
         f"linear probe {linear['after']['value']:.3f} against {linear['before']['value']:.3f} on {before}, "
-        f"gain {gain['value']:+.3f} [{gain['low']:+.3f}, {gain['high']:+.3f}], {found['rows']} rows"
+        f"{_words(linear['gain'])}, {found['rows']} rows"
     )
     return Evidence(backbone, PROBE, linear["verdict"], "continue", found["data"], raw)
+
+
+def retrieval_statement(backbone: Digest, found: Mapping[str, Any], data: str) -> Evidence:
+    """The verdict of an alignment on held-out pairs of `data`, on a tower that it made; `found` is the report's
+    retrieval, of which the gain at 1 over both ways decides."""
+    gain = found["gain"]
+    raw = f"recall at 1 over both ways, {_words(gain)}, {found['pairs']} held-out pairs"
+    return Evidence(backbone, PROBE, gain["verdict"], "align", data, raw)
+
+
+def _words(gain: Mapping[str, float]) -> str:
+    return f"gain {gain['value']:+.3f} [{gain['low']:+.3f}, {gain['high']:+.3f}]"
 
 
 def probed_worse(catalogue: Catalogue, backbone: Digest) -> Evidence | None:

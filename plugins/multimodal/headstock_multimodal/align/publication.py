@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from headstock.finetune.recipe import Recipe
 from headstock.records import Artefact, Edge, Publication, Version, artefact_of
+from headstock.report.probed import retrieval_statement
 from headstock.sources.plugin_code import code_evidence
 from headstock_multimodal.align.report import summary
 from headstock_multimodal.heads.towers import PLUGIN, Tower
@@ -40,6 +41,7 @@ def publish(
     kept = {"recipe": store.put_json(recipe.to_json()), "report": store.put_json(dict(report))}
     backbone = replace(artefact, files={**artefact.files, **kept})
     other = towers["text" if role == "image" else "image"]
+    judged = retrieval_statement(backbone.digest, report["retrieval"], report["data"]["name"])
     return catalogue.publish(
         Publication(
             name=name,
@@ -51,7 +53,7 @@ def publish(
                 Edge(backbone.digest, "trained_on_outputs_of", other.digest),
                 Edge(backbone.digest, "built_by_plugin", plugin.digest),
             ),
-            evidence=(stated.about(dataset.digest), made.evidence(), *code_evidence(plugin)),
+            evidence=(stated.about(dataset.digest), made.evidence(), judged, *code_evidence(plugin)),
             certificates=made.certificates,
             details=summary(made, towers[role].name, report),
         )
