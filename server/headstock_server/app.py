@@ -21,7 +21,7 @@ from headstock_server.dataplane.log_settings import LogControl
 from headstock_server.dataplane.response_cache import ResponseCache
 from headstock_server.dataplane.tenants import Tenants
 from headstock_server.dataplane.trace import Tracer
-from headstock_server.dataplane.waiters import Waiters
+from headstock_server.dataplane.waiters import SLOW_TURNS, TURNS, Waiters
 from headstock_server.dataplane.zoo import ZooPlane
 from headstock_server.engine import Engine, EngineOptions, MemoryBudget
 from headstock_server.frontend.front_ends import FrontEnds
@@ -103,7 +103,7 @@ async def running(settings: Settings, options: ServeOptions | None = None) -> As
         check_bind(options.http, insecure=options.insecure_bind, option="--http")
     tenants = Tenants(options.tenants)
     loop = asyncio.get_running_loop()
-    waiters = Waiters(loop)
+    waiters = Waiters(loop, SLOW_TURNS if options.grpc == "aio" else TURNS)
     with closing(Tracer(options.trace_file)) as tracer, Catalogue.open(settings, create=False) as catalogue:
         repository = await loop.run_in_executor(None, _open_repository, catalogue, options)
         trace = None if options.batch_trace is None else TraceFile(options.batch_trace)

@@ -126,19 +126,15 @@ class TextPreprocessor:
         self._check_tensors(tensors)
         ids, mask = tensors["input_ids"], tensors["attention_mask"]
         types = tensors.get("token_type_ids")
-        # Index of the last 1 plus 1.
-        lengths = ids.shape[1] - np.argmax(mask[:, ::-1], axis=1)
-        empty = np.flatnonzero(mask[np.arange(len(mask)), lengths - 1] == 0)
-        if empty.size:
-            raise InvalidInput(f"row {empty[0]} of 'attention_mask' is all zeros; expected at least one 1")
-        over = np.flatnonzero(lengths > self._max_length)
-        if over.size:
+        lengths = self._own_lengths(mask)
+        if max(lengths, default=0) > self._max_length:
+            row = next(row for row, length in enumerate(lengths) if length > self._max_length)
             raise InvalidInput(
-                f"row {over[0]} has {lengths[over[0]]} tokens; this backbone takes at most {self._max_length}",
+                f"row {row} has {lengths[row]} tokens; this backbone takes at most {self._max_length}",
                 fix="cut the row, or send 'text', which is cut for you",
             )
         rows = []
-        for index, length in enumerate(lengths.tolist()):
+        for index, length in enumerate(lengths):
             tensors_of_row = {"input_ids": ids[index, :length], "attention_mask": mask[index, :length]}
             if "token_type_ids" in self._inputs:
                 tensors_of_row["token_type_ids"] = self._zeros[:length] if types is None else types[index, :length]
@@ -197,6 +193,20 @@ class TextPreprocessor:
         ]
         offsets = np.array(encoding.offsets, np.int32).reshape(-1, 2)
         return {"text": text, "offsets": offsets, "words": np.array(words, np.int32)}
+
+    @staticmethod
+    def _own_lengths(mask: Array) -> list[int]:
+        """Index of each row's last 1 plus 1."""
+        width = mask.shape[1]
+        # On every request's way, and most have one row and no padding.
+        if mask[:, -1].all():
+            return [width] * len(mask)
+        lengths = width - np.argmax(mask[:, ::-1], axis=1)
+        empty = np.flatnonzero(mask[np.arange(len(mask)), lengths - 1] == 0)
+        if empty.size:
+            raise InvalidInput(f"row {empty[0]} of 'attention_mask' is all zeros; expected at least one 1")
+        found: list[int] = lengths.tolist()
+        return found
 
     def _check_tensors(self, tensors: Mapping[str, Array]) -> None:
         if set(self._inputs) - tensors.keys() not in (set(), self._optional) or tensors.keys() - set(self._inputs):
