@@ -16,7 +16,7 @@ TURNS = 2
 accepted one after the other, and a runner woken by the first would take the processor and leave with it alone."""
 
 SLOW_TURNS = 8
-"""The same on grpc.aio, which accepts about one call in five turns. A turn with nothing to do takes some microseconds."""
+"""The same on grpc.aio, which accepts about one call in five turns; an empty turn takes some microseconds."""
 
 PATIENCE = 0.005
 """Seconds after which it is woken however many requests keep coming."""
