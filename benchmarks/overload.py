@@ -137,9 +137,8 @@ def _recovery(after: list[Sample], usual_ms: float) -> float:
 
     `inf` if that was so until the end.
     """
-    recovered = last = 0.0
+    recovered, last = 0.0, AFTER - 1.0 - STEP
     for offset, latency, failed in _seconds(after, AFTER):
-        last = offset
         if failed or latency > 2 * usual_ms:
             recovered = offset + STEP
     return recovered if recovered <= last else float("inf")

@@ -32,7 +32,7 @@ def cli_commands() -> Sequence[click.Command]:
 @hookimpl
 def recipe_checks() -> Sequence[RecipeCheck]:
     """Checks of recipes that only a command of this plugin runs."""
-    from headstock_multimodal.align.recipe_check import AlignmentCheck
+    from headstock_multimodal.align_recipe import AlignmentCheck
 
     return [AlignmentCheck()]
 

@@ -4,26 +4,26 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from headstock.data.table import Table
-from headstock.finetune.recipe import Recipe
 from headstock.hookspecs import RecipeCheck
-from headstock.objectives.prepare import require_data
-from headstock_multimodal.align.pairs import PairTask
-from headstock_multimodal.align.plan import towers_of
-from headstock_multimodal.heads.towers import require_same_space
 
 if TYPE_CHECKING:
     from headstock.catalogue import Catalogue
+    from headstock.data.table import Table
+    from headstock.finetune.recipe import Recipe
     from headstock.plugin_host import PluginHost
 
 
 class AlignmentCheck(RecipeCheck):
     """Both towers are here, in one space, with the layer groups that the strategy names."""
 
-    name: ClassVar[str] = PairTask.name
+    name: ClassVar[str] = "align"
 
     def check(self, catalogue: Catalogue, host: PluginHost, recipe: Recipe, table: Table | None) -> None:
         """Raises as `align` does before it trains."""
+        from headstock.objectives.prepare import require_data
+        from headstock_multimodal.align.plan import towers_of
+        from headstock_multimodal.heads.towers import require_same_space
+
         towers = towers_of(catalogue, recipe)
         require_same_space(towers["image"], towers["text"])
         if table is not None:
