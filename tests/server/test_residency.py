@@ -203,3 +203,18 @@ class AnyOrder(RuleBasedStateMachine):
 
 TestAnyOrder = AnyOrder.TestCase
 TestAnyOrder.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+
+
+def test_what_others_load_beside_it_is_no_reason_to_refuse_a_model_for_good() -> None:
+    """Their reservations count beside what they replace; once they are settled, what is too large is refused."""
+    residency = Residency(100)
+    key = ResidentKey("sha256:shared")
+    assert residency.enter(key, 40, 30)
+    residency.opened(key)
+    residency.check(key, 40, 40)
+    with pytest.raises(Exhausted):
+        residency.leave(key, 40, 40)
+    residency.hold(key, 30)
+    residency.settle(key, 30)
+    with pytest.raises(FailedPrecondition, match="more than the whole memory budget"):
+        residency.check(key, 40, 40)

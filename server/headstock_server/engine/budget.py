@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from headstock.errors import Exhausted
+from headstock.errors import Exhausted, FailedPrecondition
 from headstock.servable import ServableBackbone, ServableModel
 from headstock_server.engine.residency import Residency, ResidentKey, Usage
 
@@ -178,10 +178,22 @@ class MemoryBudget:
 
     def _make_room(self, key: ResidentKey, size: Size, *, evict: bool) -> None:
         started = time.monotonic()
-        collect_after, waited = _COLLECT_AFTER, False
+        collect_after, waited, collected = _COLLECT_AFTER, False, False
         while not self._enter(key, size):
             with self._lock:
-                self._policy.check(key, *size)
+                try:
+                    self._policy.check(key, *size)
+                except FailedPrecondition:
+                    # Heads that left may be garbage which nothing has collected yet.
+                    if collected:
+                        raise
+                    collected = garbage = True
+                else:
+                    garbage = False
+            if garbage:
+                gc.collect()
+                continue
+            with self._lock:
                 if not evict:
                     raise NoRoom(f"a model on backbone {key.backbone[:19]} does not fit; the memory budget is full")
                 leaving = self._policy.leave(key, *size)

@@ -185,8 +185,14 @@ class Residency:
         return part if key in self.residents else size + part
 
     def check(self, key: ResidentKey, size: int, part: int = 0) -> None:
-        """Raise `FailedPrecondition` for a backbone that with its heads is larger than the whole budget."""
-        size = self._needed(key, size, part) + (self.residents[key].total if key in self.residents else 0)
+        """Raise `FailedPrecondition` for a backbone that with its heads is larger than the whole budget.
+
+        Not while others load on it: what they reserved counts beside what it replaces, and neither may stay.
+        """
+        resident = self.residents.get(key)
+        if resident is not None and resident.loads:
+            return
+        size = self._needed(key, size, part) + (0 if resident is None else resident.total)
         if self.budget is not None and size > self.budget:
             raise FailedPrecondition(
                 f"backbone {key.backbone[:19]} takes about {mib(size)}, more than the whole memory budget of "
