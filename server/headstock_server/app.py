@@ -8,7 +8,7 @@ import logging
 import signal
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from headstock.catalogue import Catalogue
@@ -31,7 +31,7 @@ from headstock_server.scheduler import Scheduler, SchedulerOptions
 from headstock_server.scheduler.trace import TraceFile
 from headstock_server.transport.bind import check_bind
 from headstock_server.transport.calls import Services
-from headstock_server.transport.server import Carrier, GrpcServer, grpc_server
+from headstock_server.transport.server import Carrier, GrpcServer, grpc_server, usable
 from headstock_server.transport.services import services
 
 log = logging.getLogger("headstock.server")
@@ -103,6 +103,7 @@ async def running(settings: Settings, options: ServeOptions | None = None) -> As
         check_bind(options.http, insecure=options.insecure_bind, option="--http")
     tenants = Tenants(options.tenants)
     loop = asyncio.get_running_loop()
+    options = replace(options, grpc=usable(options.grpc))
     waiters = Waiters(loop, SLOW_TURNS if options.grpc == "aio" else TURNS)
     with closing(Tracer(options.trace_file)) as tracer, Catalogue.open(settings, create=False) as catalogue:
         repository = await loop.run_in_executor(None, _open_repository, catalogue, options)

@@ -16,7 +16,7 @@ import pytest
 from headstock.errors import FailedPrecondition
 from headstock_server.transport import aio, core, direct
 from headstock_server.transport.calls import Handler
-from headstock_server.transport.server import Carrier, grpc_server
+from headstock_server.transport.server import Carrier, grpc_server, usable
 
 LIMIT = 1 << 20
 PATIENCE = 10.0
@@ -352,7 +352,7 @@ def test_a_grpcio_without_the_needed_parts_is_served_by_grpc_aio_with_a_warning(
     services: Mapping[str, Mapping[str, Handler]] = {}
 
     async def test() -> None:
-        server = grpc_server(services, LIMIT, "direct")
+        server = grpc_server(services, LIMIT, usable("direct"))
         assert isinstance(server, aio.AioServer)
         await server.start("127.0.0.1:0")
         await server.stop(0)

@@ -178,21 +178,9 @@ class MemoryBudget:
 
     def _make_room(self, key: ResidentKey, size: Size, *, evict: bool) -> None:
         started = time.monotonic()
-        collect_after, waited, collected = _COLLECT_AFTER, False, False
+        collect_after, waited = _COLLECT_AFTER, False
         while not self._enter(key, size):
-            with self._lock:
-                try:
-                    self._policy.check(key, *size)
-                except FailedPrecondition:
-                    # Heads that left may be garbage which nothing has collected yet.
-                    if collected:
-                        raise
-                    collected = garbage = True
-                else:
-                    garbage = False
-            if garbage:
-                gc.collect()
-                continue
+            self._check(key, size)
             with self._lock:
                 if not evict:
                     raise NoRoom(f"a model on backbone {key.backbone[:19]} does not fit; the memory budget is full")
@@ -218,6 +206,17 @@ class MemoryBudget:
                 took = time.monotonic() - began
                 collect_after = passed + took + max(_COLLECT_AFTER, _COLLECT_SHARE * took)
             time.sleep(min(_POLL, 0.001 + passed / 4))
+
+    def _check(self, key: ResidentKey, size: Size) -> None:
+        """Raise for what is larger than the budget, heads left out that left and that nothing has collected yet."""
+        try:
+            with self._lock:
+                self._policy.check(key, *size)
+        except FailedPrecondition:
+            gc.collect()
+            with self._lock:
+                self._collect()
+                self._policy.check(key, *size)
 
     def _collect(self) -> None:
         # Caller holds the lock.

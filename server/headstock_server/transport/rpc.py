@@ -117,7 +117,7 @@ class Rpc(CallContext):
 
     async def _requests(self) -> AsyncIterator[bytes]:
         while True:
-            event = await self._complete(self._start, [cygrpc.ReceiveMessageOperation(_FLAGS)])
+            event = await self._complete(self._call.start_server_batch, [cygrpc.ReceiveMessageOperation(_FLAGS)])
             message = event.batch_operations[0].message()
             if message is None:
                 return
@@ -134,9 +134,6 @@ class Rpc(CallContext):
         if not self._opened:
             self._opened = True
             operations.insert(0, cygrpc.SendInitialMetadataOperation(None, _FLAGS))
-        self._start(operations, tag)
-
-    def _start(self, operations: list[Any], tag: Any) -> None:
         self._call.start_server_batch(operations, tag)
 
 

@@ -32,17 +32,22 @@ class GrpcServer(Protocol):
         ...
 
 
-def grpc_server(services: Services, message_bytes: int, carrier: Carrier, *, shared_port: bool = False) -> GrpcServer:
-    """A server for handlers by service and method; requests have up to `message_bytes`.
-
-    `shared_port` lets several listen on one port. Where grpcio lacks what `direct` needs, it is `aio`, with a warning.
-    """
+def usable(carrier: Carrier) -> Carrier:
+    """What was asked for, or `aio`, with a warning, where grpcio lacks what `direct` needs."""
     if carrier == "direct" and (missing := core.missing()):
         log.warning(
             "grpcio %s has no %s, which the direct server stands on; grpc.aio takes its place, at half the rate",
             grpc.__version__,
             " and no ".join(missing),
         )
-        carrier = "aio"
+        return "aio"
+    return carrier
+
+
+def grpc_server(services: Services, message_bytes: int, carrier: Carrier, *, shared_port: bool = False) -> GrpcServer:
+    """A server for handlers by service and method; requests have up to `message_bytes`.
+
+    `carrier` is `usable`; `shared_port` lets several listen on one port.
+    """
     kind = DirectServer if carrier == "direct" else AioServer
     return kind(services, message_bytes, shared_port=shared_port)
