@@ -345,6 +345,25 @@ def test_a_model_that_is_removed_files_and_all_does_not_end_the_following(
     assert repository.resolve("passing") is None
 
 
+def test_a_model_that_is_removed_files_and_all_while_it_loads_is_not_found(
+    open_repository: Open, catalogue: Catalogue, toy: Toy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever asked for it at that moment hears what everybody hears a moment later, and nothing of a bug."""
+    repository = open_repository()
+    repository.wait(30)
+    publish_model(catalogue, "passing", toy.backbone, ToyHead(seed=9))
+    load = repository.engine.load
+
+    def too_late(servable: Any) -> Any:
+        catalogue.remove("passing")
+        catalogue.gc()
+        return load(servable)
+
+    monkeypatch.setattr(repository.engine, "load", too_late)
+    with pytest.raises(NotFound, match="passing"):
+        repository.ensure("passing")
+
+
 def test_a_sibling_that_is_removed_while_a_model_loads_is_not_in_its_way(
     catalogue: Catalogue, toy: Toy, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,7 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from headstock.catalogue import Catalogue
-from headstock.errors import Exhausted, HeadstockError
+from headstock.errors import Exhausted, HeadstockError, NotFound
+from headstock.names import Reference
 from headstock.records import ModelIdentity, Version
 from headstock.servable import load_model
 from headstock_server.engine import Engine, LoadedModel
@@ -124,6 +125,7 @@ class Loader:
             # Room can come back at any moment, so this is not remembered as a failure.
             raise
         except Exception as cause:
+            self._check_there(version, cause)
             error = _as_domain_error(version, cause)
             with self._lock:
                 self._failures[key] = _Failure(error, time.monotonic() + RETRY_SECONDS)
@@ -133,6 +135,13 @@ class Loader:
         with self._lock:
             self._failures.pop(key, None)
         return model
+
+    def _check_there(self, version: Version, cause: Exception) -> None:
+        """Raise `NotFound` for what was removed, files and all, while it loaded; that is no failure to remember."""
+        try:
+            self._catalogue.version(Reference(version.name, str(version.number)))
+        except NotFound as gone:
+            raise gone from cause
 
 
 def _as_domain_error(version: Version, cause: Exception) -> HeadstockError:
