@@ -16,6 +16,7 @@ import pytest
 from headstock.errors import FailedPrecondition
 from headstock_server.transport import aio, core, direct
 from headstock_server.transport.calls import Handler
+from headstock_server.transport.completions import Completions
 from headstock_server.transport.server import Carrier, grpc_server, usable
 
 LIMIT = 1 << 20
@@ -360,6 +361,21 @@ def test_a_grpcio_without_the_needed_parts_is_served_by_grpc_aio_with_a_warning(
     with caplog.at_level(logging.WARNING):
         run(test())
     assert "no Server.sing and no Nothing.at_all" in caplog.text
+
+
+def test_a_step_that_fails_holds_up_no_other_call(caplog: pytest.LogCaptureFixture) -> None:
+    def fails() -> None:
+        raise RuntimeError("a step's own bug")
+
+    async def test() -> None:
+        completions = Completions(asyncio.get_running_loop())
+        done = asyncio.Event()
+        completions.on_loop(fails)
+        completions.on_loop(done.set)
+        await asyncio.wait_for(done.wait(), PATIENCE)
+
+    run(test())
+    assert "a step's own bug" in caplog.text
 
 
 def test_this_grpcio_has_the_needed_parts() -> None:

@@ -60,7 +60,7 @@ class Completions:
         waiting = self._waiting
         while waiting:
             call, arguments = waiting.popleft()
-            call(*arguments)
+            _logged(call, *arguments)
 
     def _poll(self) -> None:
         queue = self.queue
@@ -69,9 +69,14 @@ class Completions:
             if event.completion_type == cygrpc.CompletionType.queue_shutdown:
                 return
             if event.tag is not None:
-                try:
-                    event.tag(event)
-                except Exception:
-                    log.exception("this is a bug: a step of a call failed")
+                _logged(event.tag, event)
             # gRPC may wait for a call that only the last event still names.
             event = None
+
+
+def _logged(step: Callable[..., None], *arguments: Any) -> None:
+    """One call's step; the steps of others come behind it, whatever becomes of it."""
+    try:
+        step(*arguments)
+    except Exception:
+        log.exception("this is a bug: a step of a call failed")

@@ -8,12 +8,17 @@ from __future__ import annotations
 import importlib
 from typing import Any, TypeAlias
 
-cygrpc: Any = importlib.import_module("grpc._cython.cygrpc")
+cygrpc: Any
+try:
+    cygrpc = importlib.import_module("grpc._cython.cygrpc")
+except ImportError:
+    cygrpc = None
 
 Event: TypeAlias = Any
 """A `cygrpc.BaseEvent`."""
 
 _NEEDED = (
+    "Call.start_server_batch",
     "CompletionQueue.poll",
     "CompletionQueue.shutdown",
     "CompletionType.queue_shutdown",
